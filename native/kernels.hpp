@@ -1,0 +1,74 @@
+// What the kernels take and give: plain structures of pointers and counts, the same for every
+// instruction set. Nothing here checks an index: kernels/__init__.py has done so.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace cofactor {
+
+enum class Biases : int { none = 0, joint = 1, sequential = 2 };
+// cholesky takes the cheaper of primal and dual for each row, automatic the cheapest of all three.
+enum class Solver : int { automatic = 0, cholesky = 1, cg = 2, primal = 3, dual = 4 };
+
+// One half-sweep: rows [begin, end) of
+//   min over x_i, b_i of  Σ_j (r_ij − mean − c_j − b_i − x_i·f_j)² + reg_i (‖x_i‖² + b_i²)
+template <class T>
+struct RowProblem {
+  const std::int64_t* indptr;   // (rows + 1,)
+  const std::int32_t* indices;  // (ratings,) rows of `fixed`
+  const float* values;          // (ratings,)
+  const T* fixed;               // (fixed_rows, rank), the factors f_j of the other side
+  const T* fixed_bias;          // (fixed_rows,) c_j, or null
+  const double* reg;            // (rows,) λ_i
+  double mean;
+  std::int64_t rank;
+  Biases biases;
+  Solver solver;
+  int cg_steps;
+  T* out;                // (rows, rank): start of the iterations of cg, and the result
+  T* out_bias;           // (rows,), or null when biases is none
+  double* squared_error; // (rows,) Σ_j residual² at the result
+};
+
+// Exact top n of  score(q, j) = query_q · item_j + bias_j,  without the skipped items.
+template <class T>
+struct TopkProblem {
+  const T* queries;               // (n_queries, rank)
+  const T* items;                 // (n_items, rank)
+  const T* bias;                  // (n_items,)
+  const std::int64_t* skip_indptr;   // (n_queries + 1,)
+  const std::int32_t* skip_indices;  // ascending within a query
+  std::int64_t n_queries, n_items, rank, n;
+};
+
+inline constexpr std::int64_t topk_block = 64;  // queries that share one pass over the items
+
+// The kernels of one instruction set.
+template <class T>
+struct Kernels {
+  std::size_t (*row_scratch)(const RowProblem<T>&, std::int64_t longest_row);
+  // Returns the first row whose system is singular, or −1.
+  std::int64_t (*solve_rows)(const RowProblem<T>&, std::int64_t begin, std::int64_t end, std::int64_t longest_row,
+                             void* scratch);
+  void (*predict)(const std::int32_t* users, const std::int32_t* items, std::int64_t n, const T* user_factors,
+                  const T* user_bias, const T* item_factors, const T* item_bias, double mean, std::int64_t rank,
+                  T* out);
+  std::size_t (*topk_scratch)(const TopkProblem<T>&);
+  // Best n of items [item_begin, item_end) for queries [query_begin, query_end); out_* are
+  // (query_end − query_begin, n), best first, filled up with item −1.
+  void (*topk)(const TopkProblem<T>&, std::int64_t query_begin, std::int64_t query_end, std::int64_t item_begin,
+               std::int64_t item_end, std::int32_t* out_items, T* out_scores, void* scratch);
+};
+
+struct InstructionSet {
+  const char* name;
+  int vector_bits;
+  Kernels<float> f32;
+  Kernels<double> f64;
+};
+
+// The best instruction set this processor has, or the one $COFACTOR_ISA names, if it has that.
+const InstructionSet& instruction_set();
+
+}  // namespace cofactor

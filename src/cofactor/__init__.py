@@ -1,0 +1,111 @@
+"""cofactor: from a table of ratings to predictions and recommendations."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cofactor.catalog import Catalog, read_catalog
+    from cofactor.checking import check_ratings
+    from cofactor.datasets import load_demo, load_demo_catalog
+    from cofactor.errors import (
+        BadData,
+        BadModel,
+        BadParameter,
+        BadRatings,
+        CofactorError,
+        NotFitted,
+        NotSupported,
+        SingularSystem,
+        UnknownItem,
+        UnknownUser,
+    )
+    from cofactor.metrics import mae, rmse
+    from cofactor.models.als import ALS
+    from cofactor.models.base import Model
+    from cofactor.models.baseline import Baseline
+    from cofactor.models.results import Explanation, Recommendations
+    from cofactor.ratings import Ratings
+    from cofactor.reading import read_ratings
+    from cofactor.splits import split
+    from cofactor.storage import load, save, verify
+
+__version__ = "0.1.0"
+
+# Where each public name lives. A name is imported when it is first used, so that `import cofactor`
+# and `cofactor --help` start at once.
+_HOME = {
+    "ALS": "models.als",
+    "BadData": "errors",
+    "BadModel": "errors",
+    "BadParameter": "errors",
+    "BadRatings": "errors",
+    "Baseline": "models.baseline",
+    "Catalog": "catalog",
+    "CofactorError": "errors",
+    "Explanation": "models.results",
+    "Model": "models.base",
+    "NotFitted": "errors",
+    "NotSupported": "errors",
+    "Ratings": "ratings",
+    "Recommendations": "models.results",
+    "SingularSystem": "errors",
+    "UnknownItem": "errors",
+    "UnknownUser": "errors",
+    "check_ratings": "checking",
+    "load": "storage",
+    "load_demo": "datasets",
+    "load_demo_catalog": "datasets",
+    "mae": "metrics",
+    "read_catalog": "catalog",
+    "read_ratings": "reading",
+    "rmse": "metrics",
+    "save": "storage",
+    "split": "splits",
+    "verify": "storage",
+}
+
+__all__ = [
+    "ALS",
+    "BadData",
+    "BadModel",
+    "BadParameter",
+    "BadRatings",
+    "Baseline",
+    "Catalog",
+    "CofactorError",
+    "Explanation",
+    "Model",
+    "NotFitted",
+    "NotSupported",
+    "Ratings",
+    "Recommendations",
+    "SingularSystem",
+    "UnknownItem",
+    "UnknownUser",
+    "__version__",
+    "check_ratings",
+    "load",
+    "load_demo",
+    "load_demo_catalog",
+    "mae",
+    "read_catalog",
+    "read_ratings",
+    "rmse",
+    "save",
+    "split",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'cofactor' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"cofactor.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,228 @@
+"""The compiled kernels, behind a gate: every shape and index is checked here, and only here.
+
+Kernels see arrays, never models. Positions are int32, row pointers int64, factors float32 or
+float64 (all factor arrays of one call alike). The slow twins are in ``reference.py``.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cofactor.errors import BadParameter
+from cofactor.kernels import _native
+
+Floats = NDArray[Any]  # float32 or float64
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+Biases = Literal["joint", "sequential"] | None
+Solver = Literal["auto", "cholesky", "cg", "primal", "dual"]
+
+_BIASES: dict[Biases, int] = {None: 0, "joint": 1, "sequential": 2}
+_SOLVERS: dict[str, int] = {"auto": 0, "cholesky": 1, "cg": 2, "primal": 3, "dual": 4}
+NO_BIAS = np.empty(0)
+
+
+def instruction_set() -> tuple[str, int]:
+    """Name and vector width in bits of the kernels chosen for this processor."""
+    name, bits = _native.instruction_set()
+    return str(name), int(bits)
+
+
+def thread_count(threads: int | None = None) -> int:
+    """``threads``, else ``$COFACTOR_THREADS``, else the processors this process may use."""
+    if threads is None:
+        wanted = os.environ.get("COFACTOR_THREADS", "")
+        if wanted:
+            if not wanted.isdigit() or not 1 <= int(wanted) <= 1024:
+                raise BadParameter(f"COFACTOR_THREADS is {wanted!r}; give a whole number from 1 to 1024.")
+            return int(wanted)
+        affinity = getattr(os, "sched_getaffinity", None)
+        return len(affinity(0)) if affinity else (os.cpu_count() or 1)
+    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or not 1 <= threads <= 1024:
+        raise BadParameter(f"threads is {threads!r}; give a whole number from 1 to 1024, or None for all.")
+    return int(threads)
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _check_pointers(indptr: Int64, indices: Int32, limit: int) -> None:
+    _check(
+        indptr.dtype == np.int64 and indptr.ndim == 1 and len(indptr) >= 1, "indptr must be int64 (rows + 1,)"
+    )
+    _check(indptr[0] == 0 and indptr[-1] == len(indices), "indptr must run from 0 to len(indices)")
+    _check(bool((indptr[1:] >= indptr[:-1]).all()), "indptr must not decrease")
+    _check_positions(indices, 0, limit)
+
+
+def _check_positions(positions: Int32, lowest: int, limit: int) -> None:
+    _check(positions.dtype == np.int32 and positions.ndim == 1, "positions must be int32 (n,)")
+    if len(positions):
+        _check(
+            int(positions.min()) >= lowest and int(positions.max()) < limit,
+            f"positions must be in [{lowest}, {limit})",
+        )
+
+
+def _contiguous(array: Floats, dtype: Any = None) -> Floats:
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+def group(keys: Int32, n: int) -> tuple[Int64, Int64]:
+    """Stable counting sort of ``keys``, each in [0, n).
+
+    Returns ``indptr`` (n + 1,) and ``order`` (len(keys),): ``order[indptr[k]:indptr[k + 1]]`` are
+    the places where key k stands, first to last.
+    """
+    _check_positions(keys, 0, n)
+    indptr = np.empty(n + 1, np.int64)
+    order = np.empty(len(keys), np.int64)
+    _native.group(np.ascontiguousarray(keys), indptr, order)
+    return indptr, order
+
+
+def solve_rows(
+    indptr: Int64,
+    indices: Int32,
+    values: NDArray[np.float32],
+    fixed: Floats,
+    fixed_bias: Floats | None,
+    reg: NDArray[np.float64],
+    out: Floats,
+    out_bias: Floats | None,
+    *,
+    mean: float = 0.0,
+    biases: Biases = "joint",
+    solver: Solver = "auto",
+    cg_steps: int = 3,
+    threads: int | None = None,
+) -> tuple[NDArray[np.float64], int]:
+    """One half-sweep: every row's exact ridge regression on the other side's factors.
+
+        min over x_i, b_i of  Σ_j (r_ij − mean − c_j − b_i − x_i·f_j)² + reg_i (‖x_i‖² + b_i²)
+
+    ``indptr`` (rows + 1,), ``indices`` and ``values`` (ratings,) are the compressed ratings,
+    ``fixed`` (fixed_rows, rank) the factors f, ``fixed_bias`` (fixed_rows,) the biases c, ``reg``
+    (rows,). The result is written to ``out`` (rows, rank) and ``out_bias`` (rows,), which also hold
+    the start of ``cg`` and of ``biases="sequential"``. Biases are ``None`` where ``biases`` is.
+
+    Returns the squared error of each row (rows,) and the first row whose system is singular, or −1;
+    such a row's result is undefined. A row without ratings becomes zero.
+    """
+    rows, rank = len(reg), fixed.shape[1]
+    dtype = fixed.dtype
+    _check(dtype in (np.float32, np.float64), "fixed must be float32 or float64")
+    _check(len(indptr) == rows + 1, "indptr must have one entry more than reg")
+    _check(
+        values.dtype == np.float32 and values.shape == indices.shape, "values must be float32, like indices"
+    )
+    _check_pointers(indptr, indices, fixed.shape[0])
+    _check(out.shape == (rows, rank) and out.dtype == dtype, "out must be (rows, rank), of fixed's dtype")
+    _check(out.flags.c_contiguous and out.flags.writeable, "out must be contiguous and writeable")
+    _check(cg_steps >= 1, "cg_steps must be at least 1")
+    if biases is None:
+        fixed_bias = out_bias = np.empty(0, dtype)
+    else:
+        _check(fixed_bias is not None and out_bias is not None, "biases need fixed_bias and out_bias")
+        assert fixed_bias is not None
+        assert out_bias is not None
+        _check(fixed_bias.shape == (fixed.shape[0],), "fixed_bias must be (fixed_rows,)")
+        _check(
+            out_bias.shape == (rows,) and out_bias.dtype == dtype,
+            "out_bias must be (rows,), of fixed's dtype",
+        )
+    squared_error = np.zeros(rows)
+    singular = _native.solve_rows(
+        np.ascontiguousarray(indptr),
+        np.ascontiguousarray(indices),
+        np.ascontiguousarray(values),
+        _contiguous(fixed),
+        _contiguous(fixed_bias, dtype),
+        _contiguous(reg, np.float64),
+        mean,
+        _BIASES[biases],
+        _SOLVERS[solver],
+        cg_steps,
+        out,
+        out_bias,
+        squared_error,
+        thread_count(threads),
+    )
+    return squared_error, int(singular)
+
+
+def predict(
+    users: Int32,
+    items: Int32,
+    user_factors: Floats,
+    user_bias: Floats,
+    item_factors: Floats,
+    item_bias: Floats,
+    mean: float,
+    *,
+    threads: int | None = None,
+) -> Floats:
+    """r̂ = mean + b_i + c_j + u_i·v_j for pairs of positions; −1 is unknown and adds nothing."""
+    dtype = user_factors.dtype
+    rank = user_factors.shape[1]
+    _check(users.shape == items.shape, "users and items must have the same length")
+    _check(item_factors.shape[1] == rank, "user and item factors must have the same rank")
+    _check(user_bias.shape == user_factors.shape[:1], "user_bias must be (users,)")
+    _check(item_bias.shape == item_factors.shape[:1], "item_bias must be (items,)")
+    _check_positions(users, -1, len(user_factors))
+    _check_positions(items, -1, len(item_factors))
+    out = np.empty(len(users), dtype)
+    _native.predict(
+        np.ascontiguousarray(users),
+        np.ascontiguousarray(items),
+        _contiguous(user_factors),
+        _contiguous(user_bias, dtype),
+        _contiguous(item_factors, dtype),
+        _contiguous(item_bias, dtype),
+        mean,
+        out,
+        thread_count(threads),
+    )
+    return out
+
+
+def topk(
+    queries: Floats,
+    items: Floats,
+    bias: Floats,
+    skip_indptr: Int64,
+    skip_indices: Int32,
+    n: int,
+    *,
+    threads: int | None = None,
+) -> tuple[Int32, Floats]:
+    """The n highest ``queries[q] @ items[j] + bias[j]`` for each q, exactly, best first.
+
+    ``skip_indices[skip_indptr[q]:skip_indptr[q + 1]]``, ascending, are left out for query q. Ties go
+    to the lower item. Returns items (queries, n) int32, filled up with −1, and their scores.
+    """
+    dtype = queries.dtype
+    _check(items.shape[1] == queries.shape[1], "queries and items must have the same rank")
+    _check(bias.shape == items.shape[:1], "bias must be (items,)")
+    _check(len(skip_indptr) == len(queries) + 1, "skip_indptr must have one entry more than queries")
+    _check_pointers(skip_indptr, skip_indices, len(items))
+    _check(n >= 1, "n must be at least 1")
+    out_items = np.empty((len(queries), n), np.int32)
+    out_scores = np.empty((len(queries), n), dtype)
+    _native.topk(
+        _contiguous(queries),
+        _contiguous(items, dtype),
+        _contiguous(bias, dtype),
+        np.ascontiguousarray(skip_indptr),
+        np.ascontiguousarray(skip_indices),
+        out_items,
+        out_scores,
+        thread_count(threads),
+    )
+    return out_items, out_scores

@@ -1,0 +1,10 @@
+"""The models, one a file. ``base.py`` is the contract that all of them keep."""
+
+from cofactor.models.als import ALS
+from cofactor.models.base import Model
+from cofactor.models.baseline import Baseline
+from cofactor.models.results import Explanation, Part, Recommendation, Recommendations
+
+MODELS: dict[str, type[Model]] = {model.__name__: model for model in (ALS, Baseline)}
+
+__all__ = ["ALS", "MODELS", "Baseline", "Explanation", "Model", "Part", "Recommendation", "Recommendations"]

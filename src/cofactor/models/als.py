@@ -1,0 +1,231 @@
+"""Alternating least squares: with the items fixed, every user is a ridge regression, and the other way round.
+
+    J = Σ (r_ij − μ − b_i − c_j − u_i·v_j)² + Σ_i λ_i (‖u_i‖² + b_i²) + Σ_j λ_j (‖v_j‖² + c_j²)
+    λ_i = reg · (ratings of i)^reg_exponent
+
+Every update is an exact minimizer (or, with conjugate gradients, a descent), so J never rises.
+Y. Koren, R. Bell, C. Volinsky, "Matrix Factorization Techniques for Recommender Systems", Computer
+42(8), 2009; Y. Zhou et al., "Large-scale Parallel Collaborative Filtering for the Netflix Prize",
+AAIM 2008 (ALS-WR, here reg_exponent=1); G. Takács, I. Pilászy, D. Tikk, "Applications of the
+conjugate gradient method for implicit feedback collaborative filtering", RecSys 2011.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cofactor import kernels
+from cofactor.errors import BadParameter, SingularSystem, shorten
+from cofactor.ids import IdMap
+from cofactor.models.base import Callback, check_choice, check_number, check_whole
+from cofactor.models.factors import FactorModel
+from cofactor.progress import Progress
+from cofactor.ratings import Compressed, Ratings
+
+_START = 0.1  # standard deviation of the item factors before the first sweep
+
+
+def check_regularization(model: FactorModel) -> None:
+    """``BadParameter`` unless the parameters that all alternating models share are sound."""
+    check_number("reg", model.reg)
+    check_number("reg_exponent", model.reg_exponent)
+    kernels.thread_count(model.threads)
+
+
+def check_ratings(ratings: Any) -> Ratings:
+    """``BadParameter`` unless these are Ratings."""
+    if not isinstance(ratings, Ratings):
+        raise BadParameter(
+            f"fit takes Ratings, not {type(ratings).__name__}; make them with cofactor.read_ratings(table)."
+        )
+    return ratings
+
+
+class AlternatingModel(FactorModel):
+    """What ``ALS`` and ``Baseline`` share: half-sweeps, the objective, when to stop."""
+
+    sweeps: int
+    tol: float
+
+    def _alternate(
+        self,
+        ratings: Ratings,
+        rank: int,
+        biases: kernels.Biases,
+        solver: kernels.Solver,
+        start: NDArray[Any],
+        cg_steps: int,
+        callback: Callback | None,
+        progress: bool | None,
+    ) -> Self:
+        self._forget()
+        if self.reg == 0:
+            unknowns = rank + (biases == "joint")
+            _check_determined("user", ratings.user_ids, ratings.by_user, unknowns)
+            _check_determined("item", ratings.item_ids, ratings.by_item, unknowns)
+        dtype = start.dtype
+        mean = float(ratings.values.mean(dtype=np.float64)) if biases else 0.0
+        factors = {"user": np.zeros((ratings.n_users, rank), dtype), "item": start}
+        bias = {"user": np.zeros(ratings.n_users, dtype), "item": np.zeros(ratings.n_items, dtype)}
+        rows = {"user": ratings.by_user, "item": ratings.by_item}
+        ids = {"user": ratings.user_ids, "item": ratings.item_ids}
+        reg = {side: self._row_reg(rows[side].counts) for side in rows}
+
+        def half_sweep(side: str, other: str, solver: kernels.Solver) -> float:
+            """Solves one side; returns the squared error after it."""
+            errors, singular = kernels.solve_rows(
+                rows[side].indptr,
+                rows[side].indices,
+                rows[side].values,
+                factors[other],
+                bias[other],
+                reg[side],
+                factors[side],
+                bias[side],
+                mean=mean,
+                biases=biases,
+                solver=solver,
+                cg_steps=cg_steps,
+                threads=self.threads,
+            )
+            if singular >= 0:
+                raise SingularSystem(
+                    f"The ratings of {side} {shorten(ids[side].id(singular))} do not determine its {rank} factors: "
+                    f"reg={self.reg:g} is lost in rounding. Give a larger reg."
+                )
+            return float(errors.sum())
+
+        def penalty(side: str) -> float:
+            squares = np.einsum("ik,ik->i", factors[side], factors[side], dtype=np.float64)
+            return float(reg[side] @ (squares + bias[side].astype(np.float64) ** 2))
+
+        def publish() -> None:
+            self.user_factors_, self.item_factors_ = factors["user"], factors["item"]
+            self.user_bias_, self.item_bias_ = bias["user"], bias["item"]
+            self.mean_, self.objective_ = mean, np.array(objective)
+            self.ratings_, self.scale_ = ratings.by_user, ratings.scale
+            self.user_ids_, self.item_ids_ = ratings.user_ids, ratings.item_ids
+
+        objective: list[float] = []
+        # The users once more against the final items, exactly: then u_i is a function of V and the
+        # user's own ratings, as it is for a user folded in later. The sequential order ends as the
+        # textbook procedure does.
+        closing = biases != "sequential"
+        try:
+            with Progress(self.sweeps, "Fitting", progress) as bar:
+                for sweep in range(1, self.sweeps + 1):
+                    exact = solver == "auto" and sweep == self.sweeps
+                    half_sweep("user", "item", solver)
+                    error = half_sweep("item", "user", "cholesky" if exact else solver)
+                    objective.append(error + penalty("user") + penalty("item"))
+                    bar.advance(f"J = {objective[-1]:.6g}")
+                    settled = sweep > 1 and objective[-2] - objective[-1] < self.tol * objective[-2]
+                    stop = settled or sweep == self.sweeps
+                    if callback is not None:
+                        publish()
+                        stop = bool(callback(self, sweep, objective[-1])) or stop
+                    if stop:
+                        break
+                if closing:
+                    error = half_sweep("user", "item", "cholesky")
+                    objective[-1] = error + penalty("user") + penalty("item")
+        except BaseException:
+            self._forget()
+            raise
+        publish()
+        return self
+
+    def _forget(self) -> None:
+        for name in ("user_ids_", "item_ids_"):
+            self.__dict__.pop(name, None)
+
+
+@dataclass(eq=False)
+class ALS(AlternatingModel):
+    """Matrix factorization with biases by alternating least squares:  r̂ = μ + b_i + c_j + u_i·v_j.
+
+    Args:
+        rank: K, the number of factors; at least 1 and at most the number of items.
+        reg: λ, at least 0. With 0 every user and item needs at least K + 1 ratings.
+        reg_exponent: λ_i = reg · (ratings of i)^reg_exponent: 0 is the plain λ, 1 is ALS-WR.
+        sweeps: how many times both sides are solved, at most.
+        biases: "joint" solves [u_i, b_i] at once; "sequential" goes b, U, c, V in turn; None is the
+            plain R ≈ U Vᵀ, without biases and mean.
+        solver: "cholesky" solves each row exactly, by the dual system where the row is short. "cg" takes
+            ``cg_steps`` of conjugate gradient from the factors at hand. "auto" takes the cheaper of the two
+            for each row, and is exact at the end.
+        tol: stop once J falls by less than this share in a sweep; 0 stops only where it falls no more.
+        seed: for the start of the item factors.
+        cg_steps: steps of "cg" for each row and sweep.
+        dtype: "float32" or "float64", of the factors.
+        threads: None for all processors. The result does not depend on it, to the bit.
+
+    After ``fit``, see ``FactorModel`` for the attributes.
+    """
+
+    rank: int = 32
+    reg: float = 1.0
+    reg_exponent: float = 0.5
+    sweeps: int = 15
+    biases: Literal["joint", "sequential"] | None = "joint"
+    solver: Literal["auto", "cholesky", "cg"] = "auto"
+    tol: float = 0.0
+    seed: int = 0
+    cg_steps: int = 3
+    dtype: Literal["float32", "float64"] = "float32"
+    threads: int | None = None
+
+    @property
+    def _biased(self) -> bool:
+        return self.biases is not None
+
+    @property
+    def _bias_first(self) -> bool:
+        return self.biases == "sequential"
+
+    def fit(
+        self, ratings: Ratings, *, callback: Callback | None = None, progress: bool | None = None
+    ) -> Self:
+        """See ``Model.fit``. Raises ``SingularSystem`` where ``reg`` is too small for a row."""
+        self._check_parameters(check_ratings(ratings))
+        start = np.random.default_rng(self.seed).standard_normal((ratings.n_items, self.rank)) * _START
+        return self._alternate(
+            ratings,
+            self.rank,
+            self.biases,
+            self.solver,
+            start.astype(self.dtype),
+            self.cg_steps,
+            callback,
+            progress,
+        )
+
+    def _check_parameters(self, ratings: Ratings) -> None:
+        check_whole("rank", self.rank, 1, "For no factors, only biases, use Baseline.")
+        if self.rank > ratings.n_items:
+            raise BadParameter(
+                f"rank is {self.rank}, more than the {ratings.n_items} items rated: so many factors cannot be "
+                f"told apart. Give a rank of at most {ratings.n_items}; 8 to 128 is usual."
+            )
+        check_regularization(self)
+        check_whole("sweeps", self.sweeps, 1)
+        check_choice("biases", self.biases, ("joint", "sequential", None))
+        check_choice("solver", self.solver, ("auto", "cholesky", "cg"))
+        check_number("tol", self.tol)
+        check_whole("seed", self.seed, 0)
+        check_whole("cg_steps", self.cg_steps, 1)
+        check_choice("dtype", self.dtype, ("float32", "float64"))
+
+
+def _check_determined(side: str, ids: IdMap, rows: Compressed, unknowns: int) -> None:
+    shortest = int(np.argmin(rows.counts))
+    if rows.counts[shortest] < unknowns:
+        raise BadParameter(
+            f"reg is 0, but {side} {shorten(ids.id(shortest))} has {rows.counts[shortest]} ratings for {unknowns} "
+            f"unknowns, so its factors are not determined. Give reg > 0, or leave out {side}s with fewer than "
+            f"{unknowns} ratings."
+        )

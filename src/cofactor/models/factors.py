@@ -1,0 +1,505 @@
+"""Models of the form  r̂_ij = μ + b_i + c_j + u_i·v_j: all they share once U, V, b, c are known."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from cofactor import kernels
+from cofactor.errors import (
+    BadModel,
+    BadParameter,
+    NotSupported,
+    SingularSystem,
+    UnknownItem,
+    UnknownUser,
+    shorten,
+)
+from cofactor.ids import Id, IdMap, Ids
+from cofactor.models.base import Model, OwnRatings, check_whole
+from cofactor.models.results import Explanation, Part, Recommendations
+from cofactor.ratings import Compressed, Ratings
+
+_QUERY_BATCH = 4096  # users whose best items are held at a time
+
+
+class FactorModel(Model):
+    """A model whose users and items are a bias and ``rank`` factors each; rank may be 0.
+
+    Attributes (once fitted):
+        user_factors_, item_factors_: U (users, rank) and V (items, rank).
+        user_bias_, item_bias_: b (users,) and c (items,); zeros where the model has no biases.
+        mean_: μ; 0 where the model has no biases.
+        objective_: (sweeps,) J after each sweep, float64.
+        ratings_: the ratings learnt from, by user, with positions of ``item_ids_``.
+        scale_: lowest and highest rating there can be.
+    """
+
+    user_factors_: NDArray[Any]
+    item_factors_: NDArray[Any]
+    user_bias_: NDArray[Any]
+    item_bias_: NDArray[Any]
+    mean_: float
+    objective_: NDArray[np.float64]
+    ratings_: Compressed
+    scale_: tuple[float, float]
+
+    # Set by each model: how a row is regularized, and whether it has a bias.
+    reg: float
+    reg_exponent: float
+    threads: int | None
+
+    @property
+    def _biased(self) -> bool:
+        return True
+
+    def _row_reg(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """λ of rows with this many ratings:  reg · count^reg_exponent;  1 for an empty row, which is zero anyway."""
+        return self.reg * np.maximum(counts, 1).astype(np.float64) ** self.reg_exponent
+
+    # -- prediction ----------------------------------------------------------------------------
+
+    def predict(self, users: Ids, items: Ids, *, clip: bool = False) -> NDArray[Any]:
+        """See ``Model.predict``. Of an unknown user the mean and the item's bias are left, and so on."""
+        self._check_fitted()
+        user_at = self.user_ids_.positions(users, "user")
+        item_at = self.item_ids_.positions(items, "item")
+        if len(user_at) != len(item_at):
+            raise BadParameter(
+                f"{len(user_at)} users and {len(item_at)} items: predict takes pairs, so as many of each."
+            )
+        return self._clipped(self._predict_at(user_at, item_at), clip)
+
+    def _predict_at(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[Any]:
+        return kernels.predict(
+            users,
+            items,
+            self.user_factors_,
+            self.user_bias_,
+            self.item_factors_,
+            self.item_bias_,
+            self.mean_,
+            threads=self.threads,
+        )
+
+    def _clipped(self, scores: NDArray[Any], clip: bool) -> NDArray[Any]:
+        return np.clip(scores, *self.scale_, out=scores) if clip else scores
+
+    # -- recommendation ------------------------------------------------------------------------
+
+    def recommend(
+        self,
+        user: Id | Ids | None = None,
+        n: int = 10,
+        exclude_seen: bool = True,
+        exclude: Ids = (),
+        among: Ids | None = None,
+        *,
+        ratings: OwnRatings | None = None,
+    ) -> Recommendations:
+        """See ``Model.recommend``."""
+        self._check_fitted()
+        n = check_whole("n", n, 1)
+        if (user is None) == (ratings is None):
+            raise BadParameter("Give either a user the model knows, or ratings=... of somebody new.")
+        candidates = self._candidates(among)
+        excluded = self.item_ids_.positions(exclude, "item")
+        excluded = np.unique(excluded[excluded >= 0])
+
+        if ratings is not None:
+            own = self._own_ratings(ratings)
+            factors, bias = self._solve_users(own)
+            found = self._best(factors, own if exclude_seen else None, candidates, excluded, n)
+            return self._recommendations(*found, self.mean_ + bias)
+
+        single = isinstance(user, (str, int, np.integer))
+        positions = self._user_positions([user] if single else user)  # type: ignore[list-item, arg-type]
+        parts = []
+        for begin in range(0, len(positions), _QUERY_BATCH):
+            at = positions[begin : begin + _QUERY_BATCH]
+            seen = self.ratings_.take(at) if exclude_seen else None
+            found = self._best(self.user_factors_[at], seen, candidates, excluded, n)
+            parts.append(
+                self._recommendations(*found, self.mean_ + self.user_bias_[at], None if single else at)
+            )
+        if len(parts) == 1:
+            return parts[0]
+        if not parts:
+            return Recommendations(
+                self.item_ids_.array[:0], np.empty(0, np.float32), self.user_ids_.array[:0]
+            )
+        return Recommendations(
+            pa.concat_arrays([p.items for p in parts]),
+            np.concatenate([p.scores for p in parts]),
+            pa.concat_arrays([p.users for p in parts]),
+        )
+
+    def _candidates(self, among: Ids | None) -> NDArray[np.int32] | None:
+        if among is None:
+            return None
+        positions = self.item_ids_.positions(among, "item")
+        known = np.unique(positions[positions >= 0])
+        if len(known) == 0:
+            raise UnknownItem(
+                f"None of the {len(positions)} items in among= is one of the {len(self.item_ids_):,} items of this "
+                f"model. Give item ids as they stood in the ratings."
+            )
+        return known
+
+    def _best(
+        self,
+        queries: NDArray[Any],
+        seen: Compressed | None,
+        candidates: NDArray[np.int32] | None,
+        excluded: NDArray[np.int32],
+        n: int,
+        items: NDArray[Any] | None = None,
+        bias: NDArray[Any] | None = None,
+    ) -> tuple[NDArray[np.int32], NDArray[Any]]:
+        """Positions (queries, ≤ n) of the best items and  query·item + bias;  −1 where none is left."""
+        items = self.item_factors_ if items is None else items
+        bias = self.item_bias_ if bias is None else bias
+        skip = np.zeros(len(self.item_ids_), bool)
+        skip[excluded] = True
+        if candidates is None and len(excluded):
+            candidates = np.arange(len(self.item_ids_), dtype=np.int32)
+        if candidates is not None:
+            candidates = candidates[~skip[candidates]]
+            items, bias = items[candidates], bias[candidates]
+        n = min(n, len(items))
+        if n == 0:
+            return np.empty((len(queries), 0), np.int32), np.empty((len(queries), 0), queries.dtype)
+        if seen is None:
+            pointers, seen_items = np.zeros(len(queries) + 1, np.int64), np.empty(0, np.int32)
+        else:
+            pointers, seen_items = seen.indptr, seen.indices
+        if candidates is not None and len(seen_items):  # positions among the candidates
+            at = np.full(len(self.item_ids_), -1, np.int32)
+            at[candidates] = np.arange(len(candidates), dtype=np.int32)
+            mapped = at[seen_items]
+            kept = mapped >= 0
+            pointers = np.concatenate([[0], np.cumsum(kept)])[pointers].astype(np.int64)
+            seen_items = mapped[kept]
+        best, scores = kernels.topk(queries, items, bias, pointers, seen_items, n, threads=self.threads)
+        if candidates is not None:
+            best = np.where(best >= 0, candidates[best], -1)
+        return best, scores
+
+    def _recommendations(
+        self,
+        best: NDArray[np.int32],
+        scores: NDArray[Any],
+        offset: NDArray[Any],
+        users: NDArray[np.int32] | None = None,
+    ) -> Recommendations:
+        listed = best >= 0
+        scores = (scores + offset[:, None]).astype(scores.dtype, copy=False)
+        who = None if users is None else self.user_ids_.take(np.repeat(users, listed.sum(axis=1)))
+        return Recommendations(self.item_ids_.take(best[listed]), scores[listed], who)
+
+    def similar_items(self, item: Id, n: int = 10) -> Recommendations:
+        """See ``Model.similar_items``: the cosine of the items' factors."""
+        self._check_fitted()
+        n = check_whole("n", n, 1)
+        at = self._item_position(item)
+        if self.item_factors_.shape[1] == 0:
+            raise NotSupported(
+                f"{type(self).__name__} knows items by their bias alone, which says nothing about likeness. "
+                f"Fit a model with factors, such as ALS."
+            )
+        length = np.linalg.norm(self.item_factors_, axis=1, keepdims=True)
+        unit = self.item_factors_ / np.maximum(length, np.finfo(length.dtype).tiny)
+        itself = np.array([at], np.int32)
+        best, scores = self._best(unit[itself], None, None, itself, n, unit, np.zeros_like(self.item_bias_))
+        return self._recommendations(best, np.clip(scores, -1, 1), np.zeros(1, scores.dtype))
+
+    # -- known and unknown ---------------------------------------------------------------------
+
+    def _user_positions(self, users: Ids) -> NDArray[np.int32]:
+        positions = self.user_ids_.positions(users, "user")
+        if (positions < 0).any():
+            first = list(users)[int(np.argmax(positions < 0))]
+            raise UnknownUser(
+                f"User {shorten(first)} is not among the {len(self.user_ids_):,} users of this model. "
+                f"Use recommend(ratings=...) for somebody new, or fold_in(ratings) to add them."
+            )
+        return positions
+
+    def _item_position(self, item: Id) -> int:
+        positions = self.item_ids_.positions([item], "item")
+        if positions[0] < 0:
+            raise UnknownItem(
+                f"Item {shorten(item)} is not among the {len(self.item_ids_):,} items of this model. "
+                f"An item needs at least one rating when the model is fitted."
+            )
+        return int(positions[0])
+
+    # -- folding in ----------------------------------------------------------------------------
+
+    def _solve_users(self, rows: Compressed) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Factors and bias of users with these ratings, exactly, items as they are."""
+        dtype = self.item_factors_.dtype
+        factors = np.zeros((len(rows), self.item_factors_.shape[1]), dtype)
+        bias = np.zeros(len(rows), dtype)
+        _, singular = kernels.solve_rows(
+            rows.indptr,
+            rows.indices,
+            rows.values,
+            self.item_factors_,
+            self.item_bias_,
+            self._row_reg(rows.counts),
+            factors,
+            bias,
+            mean=self.mean_,
+            biases="joint" if self._biased else None,
+            solver="cholesky",
+            threads=self.threads,
+        )
+        if singular >= 0:
+            raise SingularSystem(
+                f"The {rows.counts[singular]} ratings of new user number {singular + 1} do not determine "
+                f"{self.item_factors_.shape[1]} factors without regularization. Fit the model with reg > 0."
+            )
+        return factors, bias
+
+    def _own_ratings(self, ratings: OwnRatings) -> Compressed:
+        """One user's ratings, in whatever form, as a single row."""
+        if isinstance(ratings, Ratings):
+            if ratings.n_users != 1:
+                raise BadParameter(
+                    f"recommend(ratings=...) is about one user; these are {ratings.n_users}. Use fold_in."
+                )
+            raw, values = ratings.items, ratings.values
+        else:
+            pairs = list(ratings.items() if isinstance(ratings, Mapping) else _pairs(ratings))
+            raw = [item for item, _ in pairs]
+            values = np.empty(len(pairs), np.float32)
+            for at, (item, value) in enumerate(pairs):
+                low, high = self.scale_
+                if (
+                    isinstance(value, bool)
+                    or not isinstance(value, (int, float, np.number))
+                    or not low <= value <= high
+                ):
+                    raise BadParameter(
+                        f"The rating {shorten(value)} of item {shorten(item)} is not a number on the scale "
+                        f"{low:g} to {high:g} of this model's ratings."
+                    )
+                values[at] = value
+        if len(values) == 0:
+            return Compressed(np.zeros(2, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+        positions = self.item_ids_.positions(raw, "item")
+        kept = self._known_items(positions)
+        last = {
+            int(p): float(v) for p, v in zip(positions[kept], values[kept])
+        }  # of an item rated twice, the last
+        items = np.array(sorted(last), np.int32)
+        return Compressed(
+            np.array([0, len(items)], np.int64), items, np.array([last[int(p)] for p in items], np.float32)
+        )
+
+    def _known_items(self, positions: NDArray[np.int32]) -> NDArray[np.bool_]:
+        known = positions >= 0
+        if not known.any():
+            raise UnknownItem(
+                f"None of the {len(positions)} rated items is one of the {len(self.item_ids_):,} items of this model. "
+                f"Give item ids as they stood in the ratings."
+            )
+        if not known.all():
+            warnings.warn(
+                f"{int((~known).sum())} of {len(known)} ratings are of items that the model does not know; "
+                f"they were left out.",
+                stacklevel=3,
+            )
+        return known
+
+    def fold_in(self, ratings: Ratings) -> Self:
+        """See ``Model.fold_in``: one small ridge regression a user, the same that fitted the others."""
+        self._check_fitted()
+        if not isinstance(ratings, Ratings):
+            raise BadParameter("fold_in takes Ratings; make them with cofactor.read_ratings(table).")
+        item_of = self.item_ids_.positions(ratings.item_ids.array, "item")
+        items = item_of[ratings.by_user.indices]
+        kept = self._known_items(items)
+        if len(self.user_ids_) and self.user_ids_.kind != ratings.user_ids.kind:
+            raise BadParameter(
+                f"The users of this model are {self.user_ids_.kind}s, those of the ratings {ratings.user_ids.kind}s. "
+                f"Read the ratings with ids of the same kind."
+            )
+        all_ids = IdMap(pc.unique(_concatenated(self.user_ids_.array, ratings.user_ids.array)))
+        old_at = all_ids.positions(self.user_ids_.array)
+        new_at = all_ids.positions(ratings.user_ids.array)
+
+        # Old ratings of the users concerned, then the new ones: of the same item the last is kept.
+        known = np.isin(old_at, new_at)
+        old = self.ratings_.take(np.flatnonzero(known))
+        users = np.concatenate([old_at[known][old.row_numbers()], new_at[ratings.user_positions[kept]]])
+        merged = Ratings.from_positions(
+            all_ids,
+            self.item_ids_,
+            users.astype(np.int32),
+            np.concatenate([old.indices, items[kept]]),
+            np.concatenate([old.values, ratings.values[kept]]),
+        ).by_user.take(new_at)
+        factors, bias = self._solve_users(merged)
+
+        folded = copy.copy(self)
+        folded.user_ids_ = all_ids
+        folded.user_factors_ = np.zeros((len(all_ids), factors.shape[1]), factors.dtype)
+        folded.user_bias_ = np.zeros(len(all_ids), bias.dtype)
+        folded.user_factors_[old_at], folded.user_bias_[old_at] = self.user_factors_, self.user_bias_
+        folded.user_factors_[new_at], folded.user_bias_[new_at] = factors, bias
+        # Rows of all users in their new order: from the old model, or from the merged ones.
+        source = np.empty(len(all_ids), np.int64)
+        source[old_at] = np.arange(len(old_at))
+        source[new_at] = len(old_at) + np.arange(len(new_at))
+        folded.ratings_ = _stacked(self.ratings_, merged).take(source)
+        return folded
+
+    # -- explanation ---------------------------------------------------------------------------
+
+    def explain(self, user: Id, item: Id) -> Explanation:
+        """See ``Model.explain``.
+
+        The user's row solves  A [u, b] = Σ_j z_j t_j  with z_j = [v_j, 1], A = Σ_j z_j z_jᵀ + λI and
+        t_j = r_j − μ − c_j, so  u·v = Σ_j (wᵀz_j) t_j  where  A w = [v, 0]:  one part a rating. What the
+        stored u has beyond that (it may be older than V) is counted to the user.
+        """
+        self._check_fitted()
+        at = int(self._user_positions([user])[0])
+        target = self._item_position(item)
+        score = float(self._predict_at(np.array([at], np.int32), np.array([target], np.int32))[0])
+        own_bias, item_bias = float(self.user_bias_[at]), float(self.item_bias_[target])
+        rated, values = self.ratings_.row(at)
+        v = self.item_factors_[target].astype(np.float64)
+        joint = self._biased and not self._bias_first
+        border = np.ones((len(rated), 1)) if joint else np.empty((len(rated), 0))
+        z = np.hstack([self.item_factors_[rated].astype(np.float64), border])
+        residual = values - self.mean_ - self.item_bias_[rated] - (own_bias if self._bias_first else 0.0)
+        reg = float(self._row_reg(np.array([len(rated)]))[0])
+        if len(v) and len(rated):
+            system = z.T @ z + reg * np.eye(z.shape[1])
+            weight = np.linalg.solve(system, np.concatenate([v, np.zeros(border.shape[1])]))
+            adds = (z @ weight) * residual
+        else:
+            adds = np.zeros(len(rated))
+        order = np.argsort(-np.abs(adds), kind="stable")
+        parts = tuple(
+            Part(raw, float(values[place]), float(adds[place]))
+            for raw, place in zip(self.item_ids_.ids(rated[order]), order)
+        )
+        return Explanation(
+            score, self.mean_, score - self.mean_ - item_bias - float(adds.sum()), item_bias, parts
+        )
+
+    @property
+    def _bias_first(self) -> bool:
+        """Whether the bias of a row is solved before its factors, not with them."""
+        return False
+
+    # -- storage -------------------------------------------------------------------------------
+
+    _ARRAYS = ("user_factors", "item_factors", "user_bias", "item_bias", "objective")
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """See ``Model.state``."""
+        self._check_fitted()
+        arrays = {name: np.asarray(getattr(self, name + "_")) for name in self._ARRAYS}
+        arrays |= {
+            "ratings_indptr": self.ratings_.indptr,
+            "ratings_indices": self.ratings_.indices,
+            "ratings_values": self.ratings_.values,
+        }
+        return arrays, {"mean": self.mean_, "scale": list(self.scale_)}
+
+    def restore(
+        self, user_ids: IdMap, item_ids: IdMap, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]
+    ) -> Self:
+        """See ``Model.restore``."""
+        users, items = len(user_ids), len(item_ids)
+        rank = arrays["item_factors"].shape[1] if arrays.get("item_factors", np.empty(0)).ndim == 2 else -1
+        expected = {
+            "user_factors": (users, rank),
+            "item_factors": (items, rank),
+            "user_bias": (users,),
+            "item_bias": (items,),
+            "objective": (None,),
+            "ratings_indptr": (users + 1,),
+            "ratings_indices": (None,),
+            "ratings_values": (None,),
+        }
+        factor_kind = arrays["item_factors"].dtype if "item_factors" in arrays else None
+        kinds = {"objective": "f8", "ratings_indptr": "i8", "ratings_indices": "i4", "ratings_values": "f4"}
+        for name, shape in expected.items():
+            array = arrays.get(name)
+            if array is None:
+                raise BadModel(
+                    f"The model has no array {name!r}. It is incomplete: save it again or fit it anew."
+                )
+            right = array.ndim == len(shape) and all(
+                want in (None, have) for want, have in zip(shape, array.shape)
+            )
+            if not right or array.dtype != np.dtype(kinds.get(name, factor_kind)):
+                raise BadModel(
+                    f"The array {name!r} is {array.dtype}{list(array.shape)}, which does not go with {users} users, "
+                    f"{items} items and rank {rank}. The model folder was changed or mixed: save it again."
+                )
+        if factor_kind not in (np.dtype(np.float32), np.dtype(np.float64)):
+            raise BadModel(f"The factors are {factor_kind}, not float32 or float64. Save the model again.")
+        for name in (*self._ARRAYS, "ratings_values"):
+            if not np.isfinite(arrays[name]).all():
+                raise BadModel(f"The array {name!r} holds values that are not finite. Fit the model anew.")
+        indptr, indices = arrays["ratings_indptr"], arrays["ratings_indices"]
+        if indptr[0] != 0 or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
+            raise BadModel(
+                "The row pointers of the stored ratings do not go with their number. Save the model again."
+            )
+        if len(indices) != len(arrays["ratings_values"]) or (
+            len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < items
+        ):
+            raise BadModel(
+                "The stored ratings name items that the model does not have. Save the model again."
+            )
+        try:
+            mean, (low, high) = float(facts["mean"]), map(float, facts["scale"])
+        except (KeyError, TypeError, ValueError):
+            raise BadModel("The manifest has no usable mean and scale. Save the model again.") from None
+        if not (np.isfinite([mean, low, high]).all() and low <= high):
+            raise BadModel(f"The manifest says mean {mean} and scale {low} to {high}. Save the model again.")
+        for name in self._ARRAYS:
+            setattr(self, name + "_", arrays[name])
+        self.ratings_ = Compressed(indptr, indices, arrays["ratings_values"])
+        self.mean_, self.scale_ = mean, (low, high)
+        self.user_ids_, self.item_ids_ = user_ids, item_ids
+        return self
+
+
+def _pairs(ratings: Iterable[Any]) -> list[tuple[Id, float]]:
+    pairs = list(ratings)
+    for pair in pairs:
+        if isinstance(pair, str) or not hasattr(pair, "__len__") or len(pair) != 2:
+            raise BadParameter(
+                f"ratings= holds {shorten(pair)}; give {{item: rating}} or pairs (item, rating)."
+            )
+    return pairs
+
+
+def _concatenated(first: pa.Array, second: pa.Array) -> pa.Array:
+    if first.type != second.type:  # int64 and uint64
+        return pa.array(first.to_pylist() + second.to_pylist(), pa.uint64())
+    return pa.concat_arrays([first, second])
+
+
+def _stacked(first: Compressed, second: Compressed) -> Compressed:
+    return Compressed(
+        np.concatenate([first.indptr, first.indptr[-1] + second.indptr[1:]]),
+        np.concatenate([first.indices, second.indices]),
+        np.concatenate([first.values, second.values]),
+    )
