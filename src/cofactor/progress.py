@@ -43,7 +43,8 @@ class Progress:
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),
             )
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            console = Console(stderr=True)
+            self._bar = Progress(*columns, console=console, transient=console.is_terminal)
             self._bar.start()
             self._bar.add_task(self._what, total=self._total, note="")
         self._bar.update(self._bar.task_ids[0], completed=self._done, note=note)

@@ -123,7 +123,7 @@ class AlternatingModel(FactorModel):
                     error = half_sweep("item", "user", "cholesky" if exact else solver)
                     objective.append(error + penalty("user") + penalty("item"))
                     bar.advance(f"J = {objective[-1]:.6g}")
-                    settled = sweep > 1 and objective[-2] - objective[-1] < self.tol * objective[-2]
+                    settled = self.tol > 0 and sweep > 1 and objective[-2] - objective[-1] < self.tol * objective[-2]
                     stop = settled or sweep == self.sweeps
                     if callback is not None:
                         publish()
@@ -158,7 +158,7 @@ class ALS(AlternatingModel):
         solver: "cholesky" solves each row exactly, by the dual system where the row is short. "cg" takes
             ``cg_steps`` of conjugate gradient from the factors at hand. "auto" takes the cheaper of the two
             for each row, and is exact at the end.
-        tol: stop once J falls by less than this share in a sweep; 0 stops only where it falls no more.
+        tol: stop once J falls by less than this share in a sweep; 0 takes all sweeps.
         seed: for the start of the item factors.
         cg_steps: steps of "cg" for each row and sweep.
         dtype: "float32" or "float64", of the factors.

@@ -382,7 +382,7 @@ class FactorModel(Model):
         joint = self._biased and not self._bias_first
         border = np.ones((len(rated), 1)) if joint else np.empty((len(rated), 0))
         z = np.hstack([self.item_factors_[rated].astype(np.float64), border])
-        residual = values - self.mean_ - self.item_bias_[rated] - (own_bias if self._bias_first else 0.0)
+        residual = values.astype(np.float64) - self.mean_ - self.item_bias_[rated] - (own_bias if self._bias_first else 0.0)
         reg = float(self._row_reg(np.array([len(rated)]))[0])
         if len(v) and len(rated):
             system = z.T @ z + reg * np.eye(z.shape[1])

@@ -1,0 +1,10 @@
+.PHONY: check demo bench
+
+check:  ## all that CI runs: install, lint, types, tests
+	python3 scripts/check.py
+
+demo:  ## the main job on the bundled data
+	.venv/bin/cofactor demo
+
+bench:  ## quick looks at every claim; COFACTOR_DATA names the folder with the public data sets
+	for script in accuracy speed reading; do .venv/bin/python benchmarks/$$script.py --quick || exit 1; done

@@ -1,0 +1,43 @@
+"""Everything that must hold before a change lands: install into .venv, lint, types, tests.
+
+    python3 scripts/check.py [pytest arguments]
+
+Needs Python 3.11 or later, a C++20 compiler and a package registry; nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+
+
+def run(*command: str | Path) -> None:
+    """Run one step from the root of the repository; stop at the first that fails."""
+    print("$", *command, flush=True)
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def main() -> None:
+    """All steps in order, cheapest first."""
+    if sys.version_info < (3, 11):
+        sys.exit("cofactor needs Python 3.11 or later.")
+    python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not python.exists():
+        venv.create(VENV, with_pip=True)
+    run(python, "-m", "pip", "install", "--quiet", ".[test]")
+    run(python, "-m", "ruff", "check")
+    run(python, "-m", "ruff", "format", "--check")
+    run(python, "-m", "mypy")
+    run(python, "-m", "pytest", *sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""The kernels again, slowly, in NumPy and double precision, line by line like the mathematics.
+
+The same signatures as in ``cofactor.kernels``; the tests hold the compiled kernels against these.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cofactor.kernels import Biases, Floats, Int32, Int64, Solver
+
+
+def group(keys: Int32, n: int) -> tuple[Int64, Int64]:
+    """Stable sort of ``keys``: where each key's places begin, and the places."""
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=n))])
+    return indptr.astype(np.int64), np.argsort(keys, kind="stable").astype(np.int64)
+
+
+def conjugate_gradient(
+    A: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64], steps: int
+) -> NDArray[np.float64]:
+    """``steps`` of conjugate gradient on A x = y. M. Hestenes, E. Stiefel, 1952."""
+    residual = y - A @ x
+    direction, norm = residual, residual @ residual
+    enough = 1e-30 * norm
+    for _ in range(steps):
+        if norm <= enough:
+            break
+        image = A @ direction
+        length = norm / (direction @ image)
+        x = x + length * direction
+        residual = residual - length * image
+        norm, before = residual @ residual, norm
+        direction = residual + norm / before * direction
+    return x
+
+
+def solve_rows(
+    indptr: Int64,
+    indices: Int32,
+    values: NDArray[np.float32],
+    fixed: Floats,
+    fixed_bias: Floats | None,
+    reg: NDArray[np.float64],
+    out: Floats,
+    out_bias: Floats | None,
+    *,
+    mean: float = 0.0,
+    biases: Biases = "joint",
+    solver: Solver = "auto",
+    cg_steps: int = 3,
+    threads: int | None = None,
+) -> tuple[NDArray[np.float64], int]:
+    """Every row's ridge regression on the other side's factors, as in ``cofactor.kernels``."""
+    squared_error = np.zeros(len(reg))
+    for i, lam in enumerate(reg):
+        rated = indices[indptr[i] : indptr[i + 1]]
+        n, V = len(rated), fixed[rated].astype(np.float64)  # (n, rank)
+        x = out[i].astype(np.float64)
+        if n == 0:
+            out[i] = 0
+            if biases is not None:
+                assert out_bias is not None
+                out_bias[i] = 0
+            continue
+        t = values[indptr[i] : indptr[i + 1]].astype(np.float64)
+        if biases is None:
+            Z = V
+        else:
+            assert fixed_bias is not None
+            assert out_bias is not None
+            t = t - mean - fixed_bias[rated]
+            if biases == "sequential":
+                out_bias[i] = np.sum(t - V @ x) / (n + lam)
+                t = t - out_bias[i]
+                Z = V
+            else:
+                Z = np.column_stack([V, np.ones(n)])
+                x = np.append(x, out_bias[i])
+        A, y = Z.T @ Z + lam * np.eye(Z.shape[1]), Z.T @ t
+        if solver == "cg":
+            x = conjugate_gradient(A, y, x, cg_steps)
+        elif solver == "dual":
+            x = Z.T @ np.linalg.solve(Z @ Z.T + lam * np.eye(n), t)
+        else:
+            x = np.linalg.solve(A, y)
+        squared_error[i] = np.sum((t - Z @ x) ** 2)
+        out[i] = x[: fixed.shape[1]]
+        if biases == "joint":
+            assert out_bias is not None
+            out_bias[i] = x[-1]
+    return squared_error, -1
+
+
+def predict(
+    users: Int32,
+    items: Int32,
+    user_factors: Floats,
+    user_bias: Floats,
+    item_factors: Floats,
+    item_bias: Floats,
+    mean: float,
+    *,
+    threads: int | None = None,
+) -> NDArray[Any]:
+    """r̂ = mean + b_i + c_j + u_i·v_j, without the parts of unknown (−1) users and items."""
+    out = np.empty(len(users))
+    for r, (i, j) in enumerate(zip(users, items)):
+        out[r] = mean + (user_bias[i] if i >= 0 else 0) + (item_bias[j] if j >= 0 else 0)
+        if i >= 0 and j >= 0:
+            out[r] += user_factors[i].astype(np.float64) @ item_factors[j].astype(np.float64)
+    return out
+
+
+def topk(
+    queries: Floats,
+    items: Floats,
+    bias: Floats,
+    skip_indptr: Int64,
+    skip_indices: Int32,
+    n: int,
+    *,
+    threads: int | None = None,
+) -> tuple[Int32, NDArray[Any]]:
+    """All scores, sorted: highest first, of equal ones the lower item first."""
+    best = np.full((len(queries), n), -1, np.int32)
+    best_scores = np.full((len(queries), n), -np.inf)
+    for q, query in enumerate(queries):
+        scores = items.astype(np.float64) @ query.astype(np.float64) + bias
+        left = np.setdiff1d(np.arange(len(items)), skip_indices[skip_indptr[q] : skip_indptr[q + 1]])
+        order = left[np.argsort(-scores[left], kind="stable")][:n]
+        best[q, : len(order)], best_scores[q, : len(order)] = order, scores[order]
+    return best, best_scores
+
+
+def objective(
+    users: Int32,
+    items: Int32,
+    values: NDArray[np.float32],
+    user_factors: Floats,
+    user_bias: Floats,
+    item_factors: Floats,
+    item_bias: Floats,
+    mean: float,
+    user_reg: NDArray[np.float64],
+    item_reg: NDArray[np.float64],
+) -> float:
+    """J = Σ (r − r̂)² + Σ_i λ_i (‖u_i‖² + b_i²) + Σ_j λ_j (‖v_j‖² + c_j²)."""
+    error = values - predict(users, items, user_factors, user_bias, item_factors, item_bias, mean)
+    U, V = user_factors.astype(np.float64), item_factors.astype(np.float64)
+    b, c = user_bias.astype(np.float64), item_bias.astype(np.float64)
+    squares = (U**2).sum(axis=1) + b**2, (V**2).sum(axis=1) + c**2
+    return float((error**2).sum() + user_reg @ squares[0] + item_reg @ squares[1])

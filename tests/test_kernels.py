@@ -1,0 +1,311 @@
+"""Every kernel against its slow twin in kernels/reference.py."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from cofactor import kernels
+from cofactor.kernels import reference
+
+RANKS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 96, 127, 128, 130]
+# cg runs to its end here; that it is cut short after `cg_steps` is tested by itself below
+SOLVERS = ["auto", "cholesky", "primal", "dual", "cg"]
+TOL = {np.float32: 2e-4, np.float64: 1e-9}
+DTYPES = [np.float32, np.float64]
+
+
+def problem(rng, lengths, rank, dtype, fixed_rows=60):
+    """Rows of the given lengths on well-scaled factors."""
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return {
+        "indptr": indptr,
+        "indices": rng.integers(0, fixed_rows, indptr[-1]).astype(np.int32),
+        "values": rng.integers(1, 6, indptr[-1]).astype(np.float32),
+        "fixed": rng.normal(0, 0.5, (fixed_rows, rank)).astype(dtype),
+        "fixed_bias": rng.normal(0, 0.3, fixed_rows).astype(dtype),
+        "reg": rng.uniform(1, 3, len(lengths)),
+        "out": rng.normal(0, 0.1, (len(lengths), rank)).astype(dtype),
+        "out_bias": rng.normal(0, 0.1, len(lengths)).astype(dtype),
+    }
+
+
+def both(p, **options):
+    """The outcome of the compiled kernel and of its twin."""
+    results = []
+    for module in (kernels, reference):
+        mine = {**p, "out": p["out"].copy(), "out_bias": p["out_bias"].copy()}
+        if module is reference:  # stored in double, so that only the kernel rounds
+            mine["out"], mine["out_bias"] = mine["out"].astype(np.float64), mine["out_bias"].astype(np.float64)
+        error, singular = module.solve_rows(**mine, **options)
+        assert singular == -1
+        results.append((mine["out"], mine["out_bias"], error))
+    return results
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("biases", ["joint", "sequential", None])
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("rank", RANKS)
+def test_rows_of_all_lengths(rank, solver, biases, dtype):
+    rng = np.random.default_rng(rank)
+    lengths = [0, 1, rank - 1, rank, rank + 1, 10 * rank, 2, 0, 37]
+    p = problem(rng, lengths, rank, dtype)
+    fast, slow = both(p, mean=3.1 if biases else 0.0, biases=biases, solver=solver, cg_steps=400)
+    for got, want in zip(fast, slow):
+        assert_allclose(got, want, rtol=TOL[dtype], atol=TOL[dtype] * np.abs(want).max())
+    assert (fast[0][[0, 7]] == 0).all()
+    if biases:
+        assert (fast[1][[0, 7]] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+@pytest.mark.parametrize("rank", [1, 6, 16, 65])
+def test_conjugate_gradient_step_by_step(rank, steps, dtype):
+    p = problem(np.random.default_rng(steps), [1, 5, 80, 300], rank, dtype)
+    fast, slow = both(p, mean=3.0, solver="cg", cg_steps=steps)
+    for got, want in zip(fast, slow):
+        assert_allclose(got, want, rtol=10 * TOL[dtype], atol=10 * TOL[dtype] * np.abs(want).max())
+
+
+@pytest.mark.parametrize("solver", ["cg", "auto"])
+@pytest.mark.parametrize("rank", [4, 64])
+def test_conjugate_gradient_never_makes_a_row_worse(rank, solver):
+    rng = np.random.default_rng(7)
+    p = problem(rng, rng.integers(1, 300, 50), rank, np.float64)
+    objective = []
+    for _ in range(6):
+        error, _ = kernels.solve_rows(**p, mean=3.0, solver=solver, cg_steps=1)
+        objective.append(error + p["reg"] * ((p["out"] ** 2).sum(axis=1) + p["out_bias"] ** 2))
+    for before, after in zip(objective, objective[1:]):
+        assert (after <= before * (1 + 1e-12)).all()
+
+
+def test_rank_zero_is_a_ridge_mean():
+    p = problem(np.random.default_rng(0), [0, 1, 5, 400], 0, np.float32)
+    fast, slow = both(p, mean=2.0)
+    assert_allclose(fast[1], slow[1], rtol=1e-6)
+    assert_allclose(fast[2], slow[2], rtol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [3, 16, 40])
+def test_a_row_of_ten_million_ratings_keeps_its_accuracy(rank):
+    # Sums of 10⁷ equal signs: running single-precision sums would stall near 2²⁴ ≈ 1.7·10⁷ units
+    # and lose whole per cents; the exact sums go by how often each item occurs.
+    rng = np.random.default_rng(1)
+    n, items = 10_000_000, 500
+    fixed = (1 + rng.normal(0, 0.3, (items, rank))).astype(np.float32)
+    bias = rng.normal(0, 0.3, items).astype(np.float32)
+    indices = rng.integers(0, items, n).astype(np.int32)
+    values = (rng.integers(1, 11, n) * np.float32(0.5)).astype(np.float32)
+    out, out_bias = np.zeros((1, rank), np.float32), np.zeros(1, np.float32)
+    error, _ = kernels.solve_rows(
+        np.array([0, n]), indices, values, fixed, bias, np.array([5.0]), out, out_bias, mean=2.5, solver="cholesky"
+    )
+    count = np.bincount(indices, minlength=items)
+    total = np.bincount(indices, weights=values, minlength=items) - count * (2.5 + bias.astype(np.float64))
+    Z = np.column_stack([fixed, np.ones(items)]).astype(np.float64)
+    A = Z.T @ (count[:, None] * Z) + 5.0 * np.eye(rank + 1)
+    exact = np.linalg.solve(A, Z.T @ total)
+    got = np.append(out[0], out_bias[0]).astype(np.float64)
+    # The gradient at the result, against the size of the terms that cancel in it
+    assert np.abs(A @ got - Z.T @ total).max() < 2e-6 * np.abs(A).max() * np.abs(exact).max()
+    assert_allclose(Z @ got, Z @ exact, atol=2e-5)
+    residual = values - 2.5 - bias[indices] - (Z @ exact)[indices]
+    assert_allclose(error[0], residual @ residual, rtol=1e-6)
+
+
+@pytest.mark.parametrize("solver", ["auto", "cholesky", "cg"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_number_of_threads_changes_no_bit(solver, dtype):
+    rng = np.random.default_rng(3)
+    p = problem(rng, rng.integers(0, 200, 500), 24, dtype)
+    outcomes = []
+    for threads in (1, 2, 3, 8):
+        mine = {**p, "out": p["out"].copy(), "out_bias": p["out_bias"].copy()}
+        error, _ = kernels.solve_rows(**mine, solver=solver, threads=threads)
+        outcomes.append((mine["out"], mine["out_bias"], error))
+    for other in outcomes[1:]:
+        for first, second in zip(outcomes[0], other):
+            assert_array_equal(first, second)
+
+
+def test_a_row_does_not_depend_on_its_neighbours():
+    rng = np.random.default_rng(4)
+    p = problem(rng, rng.integers(0, 100, 60), 20, np.float32)
+    whole = {**p, "out": p["out"].copy(), "out_bias": p["out_bias"].copy()}
+    kernels.solve_rows(**whole)
+    for i in (0, 17, 59):
+        a, b = p["indptr"][i], p["indptr"][i + 1]
+        alone = {
+            **p,
+            "indptr": np.array([0, b - a]),
+            "indices": p["indices"][a:b],
+            "values": p["values"][a:b],
+            "reg": p["reg"][i : i + 1],
+            "out": p["out"][i : i + 1].copy(),
+            "out_bias": p["out_bias"][i : i + 1].copy(),
+        }
+        kernels.solve_rows(**alone)
+        assert_array_equal(alone["out"][0], whole["out"][i])
+
+
+@pytest.mark.parametrize("solver", ["primal", "dual"])
+def test_a_singular_row_is_named(solver):
+    p = problem(np.random.default_rng(5), [30, 3, 30], 4, np.float32)
+    p["reg"][:] = [1, 0, 1]
+    p["indices"][30:33] = 7  # three times the same item, no regularization
+    _, singular = kernels.solve_rows(**p, solver=solver)
+    assert singular == 1
+
+
+BAD_CALLS = {
+    "an index beyond the other side": lambda p: p["indices"].__setitem__(0, 60),
+    "a negative index": lambda p: p["indices"].__setitem__(3, -1),
+    "pointers that fall": lambda p: p["indptr"].__setitem__(1, 999),
+    "pointers that end early": lambda p: p["indptr"].__setitem__(-1, 5),
+    "too few pointers": lambda p: p.update(indptr=p["indptr"][:-1]),
+    "values of another length": lambda p: p.update(values=p["values"][:-1]),
+    "values of another kind": lambda p: p.update(values=p["values"].astype(np.float64)),
+    "biases of another length": lambda p: p.update(fixed_bias=p["fixed_bias"][:-1]),
+    "an output of another shape": lambda p: p.update(out=p["out"][:, :-1]),
+    "an output of another dtype": lambda p: p.update(out=p["out"].astype(np.float64)),
+    "an output that cannot be written": lambda p: p["out"].setflags(write=False),
+    "integer factors": lambda p: p.update(fixed=p["fixed"].astype(int)),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CALLS)
+def test_no_unchecked_array_reaches_the_kernel(name):
+    p = problem(np.random.default_rng(0), [4, 5, 6], 3, np.float32)
+    BAD_CALLS[name](p)
+    with pytest.raises(ValueError, match="must"):
+        kernels.solve_rows(**p)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    queries=st.integers(0, 70),
+    items=st.integers(0, 300),
+    rank=st.integers(0, 40),
+    n=st.integers(1, 320),
+    dtype=st.sampled_from(DTYPES),
+    threads=st.integers(1, 4),
+)
+def test_topk_is_a_full_sort(seed, queries, items, rank, n, dtype, threads):
+    rng = np.random.default_rng(seed)
+    # Small whole numbers: scores are exact, and full of ties.
+    Q = rng.integers(-3, 4, (queries, rank)).astype(dtype)
+    V = rng.integers(-3, 4, (items, rank)).astype(dtype)
+    c = rng.integers(-3, 4, items).astype(dtype)
+    skip = rng.random((queries, items)) < rng.random()
+    indptr = np.concatenate([[0], np.cumsum(skip.sum(axis=1))]).astype(np.int64)
+    indices = np.nonzero(skip)[1].astype(np.int32)
+    got = kernels.topk(Q, V, c, indptr, indices, n, threads=threads)
+    want = reference.topk(Q, V, c, indptr, indices, n)
+    assert_array_equal(got[0], want[0])
+    assert_array_equal(got[1], want[1])
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_topk_of_many_items_shared_out_in_parts(threads):
+    rng = np.random.default_rng(0)
+    Q, V = rng.integers(-2, 3, (3, 5)).astype(np.float32), rng.integers(-2, 3, (50_000, 5)).astype(np.float32)
+    c, none = np.zeros(50_000, np.float32), np.empty(0, np.int32)
+    got = kernels.topk(Q, V, c, np.zeros(4, np.int64), none, 100, threads=threads)
+    want = reference.topk(Q, V, c, np.zeros(4, np.int64), none, 100)
+    assert_array_equal(got[0], want[0])
+    assert_array_equal(got[1], want[1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rank", [0, 1, 15, 16, 70])
+def test_predict(rank, dtype):
+    rng = np.random.default_rng(rank)
+    users, items = rng.integers(-1, 20, 500).astype(np.int32), rng.integers(-1, 30, 500).astype(np.int32)
+    U, V = rng.normal(size=(20, rank)).astype(dtype), rng.normal(size=(30, rank)).astype(dtype)
+    b, c = rng.normal(size=20).astype(dtype), rng.normal(size=30).astype(dtype)
+    got = kernels.predict(users, items, U, b, V, c, 3.5)
+    assert_allclose(got, reference.predict(users, items, U, b, V, c, 3.5), rtol=TOL[dtype], atol=10 * TOL[dtype])
+
+
+@given(st.lists(st.integers(0, 30), max_size=200), st.integers(31, 40))
+def test_group(keys, n):
+    keys = np.array(keys, np.int32)
+    for got, want in zip(kernels.group(keys, n), reference.group(keys, n)):
+        assert_array_equal(got, want)
+
+
+PROBE = textwrap.dedent(
+    """
+    import numpy as np
+    from cofactor import kernels
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(0, 90, 40)
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    args = (indptr, rng.integers(0, 50, indptr[-1]).astype("i4"), rng.integers(1, 6, indptr[-1]).astype("f4"))
+    for dtype in ("f4", "f8"):
+        V = rng.normal(0, .5, (50, 21)).astype(dtype)
+        for solver in ("cholesky", "dual", "cg"):
+            U, b = np.zeros((40, 21), dtype), np.zeros(40, dtype)
+            kernels.solve_rows(*args, V, np.zeros(50, dtype), np.full(40, 2.), U, b, mean=3., solver=solver, cg_steps=99)
+            print(*(f"{x:.3f}" for x in (U @ V.T).ravel() + 0.0), sep="\\n")
+    print(kernels.instruction_set()[0])
+    """
+)
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+def test_every_instruction_set_gives_the_same_answer(isa):
+    """The one asked for where the processor has it, else the best it has; to three digits all agree."""
+
+    def run(name):
+        command = [sys.executable, "-c", PROBE]
+        done = subprocess.run(command, env={**os.environ, "COFACTOR_ISA": name}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        *numbers, used = done.stdout.split()
+        return np.array(numbers, float), used
+
+    (numbers, used), (plain, baseline) = run(isa), run("baseline")
+    assert baseline == "baseline"
+    assert used in ("baseline", "avx2", "avx512")
+    assert_allclose(numbers, plain, atol=2e-3)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals differ on Windows")
+def test_ctrl_c_stops_a_long_kernel():
+    program = textwrap.dedent(
+        """
+        import numpy as np
+        from cofactor import kernels
+        rng = np.random.default_rng(0)
+        rows, n, rank = 100_000, 300, 400
+        V = rng.normal(size=(1000, rank)).astype("f4")
+        args = (np.arange(rows + 1) * n, rng.integers(0, 1000, rows * n).astype("i4"), np.ones(rows * n, "f4"))
+        print("ready", flush=True)
+        try:
+            kernels.solve_rows(*args, V, np.zeros(1000, "f4"), np.ones(rows), np.zeros((rows, rank), "f4"),
+                               np.zeros(rows, "f4"), solver="primal", threads=1)
+            print("ran to its end")
+        except KeyboardInterrupt:
+            print("interrupted")
+        """
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.5)  # into the kernel, which would take minutes
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert out == "interrupted\n"
