@@ -46,7 +46,9 @@ def make_ratings(
     times = rng.integers(1_400_000_000, 1_500_000_000, len(values))
     user_ids, user_positions = IdMap.encode(user_at + 100)
     item_ids, item_positions = IdMap.encode(np.array([f"i{j:03d}" for j in item_at], dtype=object))
-    return Ratings.from_positions(user_ids, item_ids, user_positions, item_positions, values, times, (1.0, 5.0))
+    return Ratings.from_positions(
+        user_ids, item_ids, user_positions, item_positions, values, times, (1.0, 5.0)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -197,8 +197,7 @@ def check_similar(make: Maker, ratings: Ratings) -> None:
     model = make().fit(ratings)
     try:
         similar = model.similar_items("i005", n=1000)
-    except cf.NotSupported as error:
-        assert "factors" in str(error)
+    except cf.NotSupported:
         return
     assert {r.item for r in similar} == set(ratings.item_ids.array.to_pylist()) - {"i005"}
     assert list(similar.scores) == sorted(similar.scores, reverse=True)
@@ -252,7 +251,9 @@ def check_fold_in(make: Maker, ratings: Ratings) -> None:
     others = np.asarray(_equal(ratings.users, known)) == 0
     assert_array_equal(more.predict(ratings.users, ratings.items)[others], before[others])
     with pytest.warns(UserWarning, match="1 of 3 ratings"):
-        model.fold_in(Ratings.from_positions(*_encoded([1, 1, 1], ["i001", "i002", "zz"]), np.ones(3, np.float32)))
+        model.fold_in(
+            Ratings.from_positions(*_encoded([1, 1, 1], ["i001", "i002", "zz"]), np.ones(3, np.float32))
+        )
     with pytest.raises(cf.UnknownItem, match="None of the 1"):
         model.fold_in(Ratings.from_positions(*_encoded([1], ["zz"]), np.ones(1, np.float32)))
     with pytest.raises(cf.BadParameter):
@@ -275,14 +276,9 @@ def check_unknown_ids(make: Maker, ratings: Ratings) -> None:
         lambda: model.explain(user, nothing),
         lambda: model.recommend(user, among=[nothing]),
     ):
-        try:
+        with pytest.raises((cf.UnknownItem, cf.NotSupported)) as caught:
             call()
-        except cf.UnknownItem as error:
-            assert len(str(error)) < 400
-        except cf.NotSupported:
-            pass
-        else:
-            raise AssertionError("an unknown item was answered for")
+        assert len(str(caught.value)) < 400
     with pytest.raises(cf.BadParameter, match="integers"):
         model.recommend("100")  # "100" is not 100
     with pytest.raises(cf.UnknownUser):
@@ -318,7 +314,11 @@ def check_state(make: Maker, ratings: Ratings) -> None:
     assert [*again.recommend(some_user(model))] == [*model.recommend(some_user(model))]
     for name in arrays:
         for broken in (None, arrays[name][:-1], arrays[name].astype(np.complex64)):
-            mixed = {**arrays, name: broken} if broken is not None else {k: v for k, v in arrays.items() if k != name}
+            mixed = (
+                {**arrays, name: broken}
+                if broken is not None
+                else {k: v for k, v in arrays.items() if k != name}
+            )
             if name == "objective" and broken is not None and broken.dtype == arrays[name].dtype:
                 continue  # any number of sweeps is right
             with pytest.raises(cf.BadModel):

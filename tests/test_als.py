@@ -107,7 +107,10 @@ def by_the_book(triples, start, rank, reg, exponent, sweeps):
             A = [[sum(other[j][p] * other[j][q] for j in row) for q in range(rank)] for p in range(rank)]
             for p in range(rank):
                 A[p][p] += lam
-            y = [sum((r - own_bias[i] - other_bias[j] - mean) * other[j][p] for j, r in row.items()) for p in range(rank)]
+            y = [
+                sum((r - own_bias[i] - other_bias[j] - mean) * other[j][p] for j, r in row.items())
+                for p in range(rank)
+            ]
             own[i] = gauss(A, y)
 
     for _ in range(sweeps):
@@ -136,7 +139,12 @@ def test_sequential_is_the_book_number_by_number(rank, exponent):
     )
     mean, b, U, c, V = by_the_book(triples, start, rank, 0.7, exponent, 4)
     assert model.mean_ == pytest.approx(mean, rel=1e-14)
-    for got, want in ((model.user_bias_, b), (model.item_bias_, c), (model.user_factors_, U), (model.item_factors_, V)):
+    for got, want in (
+        (model.user_bias_, b),
+        (model.item_bias_, c),
+        (model.user_factors_, U),
+        (model.item_factors_, V),
+    ):
         assert_allclose(got, [want[k] for k in range(len(want))], rtol=1e-9, atol=1e-12)
 
 
@@ -148,7 +156,13 @@ def test_joint_users_are_the_minimum_given_the_items(biases):
     for i in range(ratings.n_users):
         items, values = ratings.by_user.row(i)
         V = model.item_factors_[items]
-        error = values.astype(float) - model.mean_ - model.user_bias_[i] - model.item_bias_[items] - V @ model.user_factors_[i]
+        error = (
+            values.astype(float)
+            - model.mean_
+            - model.user_bias_[i]
+            - model.item_bias_[items]
+            - V @ model.user_factors_[i]
+        )
         lam = 0.5 * len(items) ** 0.5
         assert_allclose(V.T @ error, lam * model.user_factors_[i], atol=1e-9)
         if biases:
@@ -216,7 +230,11 @@ def transformed(ratings: Ratings, change) -> Ratings:
     )
 
 
-@given(seed=st.integers(0, 100), shift=st.sampled_from([-8.0, 0.5, 16.0]), model=st.sampled_from(["als", "baseline"]))
+@given(
+    seed=st.integers(0, 100),
+    shift=st.sampled_from([-8.0, 0.5, 16.0]),
+    model=st.sampled_from(["als", "baseline"]),
+)
 def test_shifting_all_ratings_shifts_the_mean_alone(seed, shift, model):
     ratings = transformed(make_ratings(seed, users=20, items=15), np.round)
     make = (lambda: cf.ALS(rank=3, sweeps=4, dtype="float64")) if model == "als" else cf.Baseline
@@ -238,13 +256,17 @@ def test_scaling_all_ratings_scales_predictions(seed, biases):
         second = cf.ALS(rank=1, reg=1.2, sweeps=400, biases=None, dtype="float64").fit(four)
         assert second.objective_[-1] == pytest.approx(16 * first.objective_[-1], rel=1e-6)
         assert_allclose(
-            second.predict(ratings.users, ratings.items), 4 * first.predict(ratings.users, ratings.items), rtol=1e-3
+            second.predict(ratings.users, ratings.items),
+            4 * first.predict(ratings.users, ratings.items),
+            rtol=1e-3,
         )
     else:  # the linear part: without factors' help the biases are linear in the ratings
         first, second = cf.Baseline().fit(ratings), cf.Baseline().fit(four)
         assert_allclose(second.user_bias_, 4 * first.user_bias_, rtol=1e-4, atol=1e-6)
         assert_allclose(
-            second.predict(ratings.users, ratings.items), 4 * first.predict(ratings.users, ratings.items), rtol=1e-5
+            second.predict(ratings.users, ratings.items),
+            4 * first.predict(ratings.users, ratings.items),
+            rtol=1e-5,
         )
 
 
@@ -323,7 +345,9 @@ BAD_PARAMETERS = {
 }
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD_PARAMETERS.items() for value in values])
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in BAD_PARAMETERS.items() for value in values]
+)
 def test_a_bad_parameter_is_named_with_its_mend(ratings, name, value):
     model = cf.ALS(**{name: value})  # stored as it is
     with pytest.raises(cf.BadParameter, match=rf"{name} is .*[Gg]ive") as caught:
@@ -336,7 +360,9 @@ def test_a_bad_parameter_is_named_with_its_mend(ratings, name, value):
 
 
 def test_no_regularization_needs_long_rows(ratings):
-    with pytest.raises(cf.BadParameter, match=r"reg is 0, but (user|item) .* ratings for 31 unknowns.*reg > 0"):
+    with pytest.raises(
+        cf.BadParameter, match=r"reg is 0, but (user|item) .* ratings for 31 unknowns.*reg > 0"
+    ):
         cf.ALS(rank=30, reg=0).fit(ratings)
     dense = make_ratings(density=1.0)
     model = cf.ALS(rank=3, reg=0, sweeps=3, dtype="float64").fit(dense)
@@ -347,7 +373,11 @@ def test_a_singular_row_is_named_by_its_id():
     """Everybody rates the same way: with no regularization the factors of a side are not determined."""
     users, items = np.divmod(np.arange(40, dtype=np.int32), 8)
     flat = Ratings.from_positions(
-        IdMap(np.arange(5)), IdMap([f"film {j}" for j in range(8)]), users, items.astype(np.int32), np.full(40, 3, np.float32)
+        IdMap(np.arange(5)),
+        IdMap([f"film {j}" for j in range(8)]),
+        users,
+        items.astype(np.int32),
+        np.full(40, 3, np.float32),
     )
     with pytest.raises(cf.SingularSystem, match=r"(user|item) .* larger reg"):
         cf.ALS(rank=2, reg=0, sweeps=3).fit(flat)

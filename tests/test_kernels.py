@@ -46,7 +46,10 @@ def both(p, **options):
     for module in (kernels, reference):
         mine = {**p, "out": p["out"].copy(), "out_bias": p["out_bias"].copy()}
         if module is reference:  # stored in double, so that only the kernel rounds
-            mine["out"], mine["out_bias"] = mine["out"].astype(np.float64), mine["out_bias"].astype(np.float64)
+            mine["out"], mine["out_bias"] = (
+                mine["out"].astype(np.float64),
+                mine["out_bias"].astype(np.float64),
+            )
         error, singular = module.solve_rows(**mine, **options)
         assert singular == -1
         results.append((mine["out"], mine["out_bias"], error))
@@ -111,7 +114,16 @@ def test_a_row_of_ten_million_ratings_keeps_its_accuracy(rank):
     values = (rng.integers(1, 11, n) * np.float32(0.5)).astype(np.float32)
     out, out_bias = np.zeros((1, rank), np.float32), np.zeros(1, np.float32)
     error, _ = kernels.solve_rows(
-        np.array([0, n]), indices, values, fixed, bias, np.array([5.0]), out, out_bias, mean=2.5, solver="cholesky"
+        np.array([0, n]),
+        indices,
+        values,
+        fixed,
+        bias,
+        np.array([5.0]),
+        out,
+        out_bias,
+        mean=2.5,
+        solver="cholesky",
     )
     count = np.bincount(indices, minlength=items)
     total = np.bincount(indices, weights=values, minlength=items) - count * (2.5 + bias.astype(np.float64))
@@ -237,7 +249,9 @@ def test_predict(rank, dtype):
     U, V = rng.normal(size=(20, rank)).astype(dtype), rng.normal(size=(30, rank)).astype(dtype)
     b, c = rng.normal(size=20).astype(dtype), rng.normal(size=30).astype(dtype)
     got = kernels.predict(users, items, U, b, V, c, 3.5)
-    assert_allclose(got, reference.predict(users, items, U, b, V, c, 3.5), rtol=TOL[dtype], atol=10 * TOL[dtype])
+    assert_allclose(
+        got, reference.predict(users, items, U, b, V, c, 3.5), rtol=TOL[dtype], atol=10 * TOL[dtype]
+    )
 
 
 @given(st.lists(st.integers(0, 30), max_size=200), st.integers(31, 40))
@@ -259,7 +273,8 @@ PROBE = textwrap.dedent(
         V = rng.normal(0, .5, (50, 21)).astype(dtype)
         for solver in ("cholesky", "dual", "cg"):
             U, b = np.zeros((40, 21), dtype), np.zeros(40, dtype)
-            kernels.solve_rows(*args, V, np.zeros(50, dtype), np.full(40, 2.), U, b, mean=3., solver=solver, cg_steps=99)
+            c, reg = np.zeros(50, dtype), np.full(40, 2.)
+            kernels.solve_rows(*args, V, c, reg, U, b, mean=3., solver=solver, cg_steps=99)
             print(*(f"{x:.3f}" for x in (U @ V.T).ravel() + 0.0), sep="\\n")
     print(kernels.instruction_set()[0])
     """
@@ -272,7 +287,9 @@ def test_every_instruction_set_gives_the_same_answer(isa):
 
     def run(name):
         command = [sys.executable, "-c", PROBE]
-        done = subprocess.run(command, env={**os.environ, "COFACTOR_ISA": name}, capture_output=True, text=True)
+        done = subprocess.run(
+            command, env={**os.environ, "COFACTOR_ISA": name}, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         *numbers, used = done.stdout.split()
         return np.array(numbers, float), used

@@ -13,7 +13,7 @@ NAMES = """
 ALS BadData BadModel BadParameter BadRatings Baseline Catalog CofactorError Explanation Model NotFitted
 NotSupported Ratings Recommendations SingularSystem UnknownItem UnknownUser __version__ check_ratings load
 load_demo load_demo_catalog mae read_catalog read_ratings rmse save split verify
-""".split()
+""".split()  # noqa: SIM905
 
 
 def test_public_names():
@@ -28,12 +28,16 @@ def test_public_names():
 def test_import_stays_light():
     """The heavy libraries wait until something needs them; so `import cofactor` is instant."""
     program = "import sys, cofactor; print(*sorted(m for m in sys.modules if '.' not in m))"
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert not {"duckdb", "pandas", "matplotlib", "rich", "typer", "scipy", "pyarrow"} & set(loaded)
 
 
 def test_errors_say_which_exit_code_they_end_with():
-    assert {e.__name__: e.exit_code for e in (cf.CofactorError, cf.BadParameter, cf.BadData, cf.BadModel)} == {
+    assert {
+        e.__name__: e.exit_code for e in (cf.CofactorError, cf.BadParameter, cf.BadData, cf.BadModel)
+    } == {
         "CofactorError": 1,
         "BadParameter": 2,
         "BadData": 3,

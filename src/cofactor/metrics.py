@@ -13,7 +13,8 @@ def _differences(ratings: Any, predictions: Any) -> Any:
     given, predicted = np.asarray(ratings, np.float64), np.asarray(predictions, np.float64)
     if given.shape != predicted.shape or given.ndim != 1 or len(given) == 0:
         raise BadParameter(
-            f"ratings {given.shape} and predictions {predicted.shape} must be two columns of the same length, not empty."
+            f"ratings {given.shape} and predictions {predicted.shape} must be two columns of the same length, "
+            f"not empty."
         )
     if not (np.isfinite(given).all() and np.isfinite(predicted).all()):
         raise BadParameter("A rating or prediction is not finite; an error over it would mean nothing.")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cofactor.errors import BadParameter
-from cofactor.kernels import _native
+from cofactor.kernels import _native  # type: ignore[attr-defined]  # compiled
 
 Floats = NDArray[Any]  # float32 or float64
 Int32 = NDArray[np.int32]
@@ -205,7 +205,8 @@ def topk(
     """The n highest ``queries[q] @ items[j] + bias[j]`` for each q, exactly, best first.
 
     ``skip_indices[skip_indptr[q]:skip_indptr[q + 1]]``, ascending, are left out for query q. Ties go
-    to the lower item. Returns items (queries, n) int32, filled up with −1, and their scores.
+    to the lower item; an item with a score of −∞ is not listed. Returns items (queries, n) int32, filled up
+    with −1, and their scores.
     """
     dtype = queries.dtype
     _check(items.shape[1] == queries.shape[1], "queries and items must have the same rank")

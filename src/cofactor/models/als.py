@@ -123,7 +123,11 @@ class AlternatingModel(FactorModel):
                     error = half_sweep("item", "user", "cholesky" if exact else solver)
                     objective.append(error + penalty("user") + penalty("item"))
                     bar.advance(f"J = {objective[-1]:.6g}")
-                    settled = self.tol > 0 and sweep > 1 and objective[-2] - objective[-1] < self.tol * objective[-2]
+                    settled = (
+                        self.tol > 0
+                        and sweep > 1
+                        and objective[-2] - objective[-1] < self.tol * objective[-2]
+                    )
                     stop = settled or sweep == self.sweeps
                     if callback is not None:
                         publish()

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cofactor import kernels
 from cofactor.errors import (
-    BadModel,
     BadParameter,
     NotSupported,
     SingularSystem,
@@ -24,6 +21,8 @@ from cofactor.errors import (
 )
 from cofactor.ids import Id, IdMap, Ids
 from cofactor.models.base import Model, OwnRatings, check_whole
+from cofactor.models.factor_state import FLOATS, check_state
+from cofactor.models.folding import merge_users, one_user, replace_rows
 from cofactor.models.results import Explanation, Part, Recommendations
 from cofactor.ratings import Compressed, Ratings
 
@@ -114,7 +113,7 @@ class FactorModel(Model):
         excluded = np.unique(excluded[excluded >= 0])
 
         if ratings is not None:
-            own = self._own_ratings(ratings)
+            own = one_user(ratings, self.item_ids_, self.scale_)
             factors, bias = self._solve_users(own)
             found = self._best(factors, own if exclude_seen else None, candidates, excluded, n)
             return self._recommendations(*found, self.mean_ + bias)
@@ -166,12 +165,10 @@ class FactorModel(Model):
         """Positions (queries, ≤ n) of the best items and  query·item + bias;  −1 where none is left."""
         items = self.item_factors_ if items is None else items
         bias = self.item_bias_ if bias is None else bias
-        skip = np.zeros(len(self.item_ids_), bool)
-        skip[excluded] = True
-        if candidates is None and len(excluded):
-            candidates = np.arange(len(self.item_ids_), dtype=np.int32)
+        if len(excluded):
+            bias = bias.copy()
+            bias[excluded] = -np.inf  # the kernel lists no item whose score is not above −∞
         if candidates is not None:
-            candidates = candidates[~skip[candidates]]
             items, bias = items[candidates], bias[candidates]
         n = min(n, len(items))
         if n == 0:
@@ -269,85 +266,12 @@ class FactorModel(Model):
             )
         return factors, bias
 
-    def _own_ratings(self, ratings: OwnRatings) -> Compressed:
-        """One user's ratings, in whatever form, as a single row."""
-        if isinstance(ratings, Ratings):
-            if ratings.n_users != 1:
-                raise BadParameter(
-                    f"recommend(ratings=...) is about one user; these are {ratings.n_users}. Use fold_in."
-                )
-            raw, values = ratings.items, ratings.values
-        else:
-            pairs = list(ratings.items() if isinstance(ratings, Mapping) else _pairs(ratings))
-            raw = [item for item, _ in pairs]
-            values = np.empty(len(pairs), np.float32)
-            for at, (item, value) in enumerate(pairs):
-                low, high = self.scale_
-                if (
-                    isinstance(value, bool)
-                    or not isinstance(value, (int, float, np.number))
-                    or not low <= value <= high
-                ):
-                    raise BadParameter(
-                        f"The rating {shorten(value)} of item {shorten(item)} is not a number on the scale "
-                        f"{low:g} to {high:g} of this model's ratings."
-                    )
-                values[at] = value
-        if len(values) == 0:
-            return Compressed(np.zeros(2, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
-        positions = self.item_ids_.positions(raw, "item")
-        kept = self._known_items(positions)
-        last = {
-            int(p): float(v) for p, v in zip(positions[kept], values[kept])
-        }  # of an item rated twice, the last
-        items = np.array(sorted(last), np.int32)
-        return Compressed(
-            np.array([0, len(items)], np.int64), items, np.array([last[int(p)] for p in items], np.float32)
-        )
-
-    def _known_items(self, positions: NDArray[np.int32]) -> NDArray[np.bool_]:
-        known = positions >= 0
-        if not known.any():
-            raise UnknownItem(
-                f"None of the {len(positions)} rated items is one of the {len(self.item_ids_):,} items of this model. "
-                f"Give item ids as they stood in the ratings."
-            )
-        if not known.all():
-            warnings.warn(
-                f"{int((~known).sum())} of {len(known)} ratings are of items that the model does not know; "
-                f"they were left out.",
-                stacklevel=3,
-            )
-        return known
-
     def fold_in(self, ratings: Ratings) -> Self:
         """See ``Model.fold_in``: one small ridge regression a user, the same that fitted the others."""
         self._check_fitted()
         if not isinstance(ratings, Ratings):
             raise BadParameter("fold_in takes Ratings; make them with cofactor.read_ratings(table).")
-        item_of = self.item_ids_.positions(ratings.item_ids.array, "item")
-        items = item_of[ratings.by_user.indices]
-        kept = self._known_items(items)
-        if len(self.user_ids_) and self.user_ids_.kind != ratings.user_ids.kind:
-            raise BadParameter(
-                f"The users of this model are {self.user_ids_.kind}s, those of the ratings {ratings.user_ids.kind}s. "
-                f"Read the ratings with ids of the same kind."
-            )
-        all_ids = IdMap(pc.unique(_concatenated(self.user_ids_.array, ratings.user_ids.array)))
-        old_at = all_ids.positions(self.user_ids_.array)
-        new_at = all_ids.positions(ratings.user_ids.array)
-
-        # Old ratings of the users concerned, then the new ones: of the same item the last is kept.
-        known = np.isin(old_at, new_at)
-        old = self.ratings_.take(np.flatnonzero(known))
-        users = np.concatenate([old_at[known][old.row_numbers()], new_at[ratings.user_positions[kept]]])
-        merged = Ratings.from_positions(
-            all_ids,
-            self.item_ids_,
-            users.astype(np.int32),
-            np.concatenate([old.indices, items[kept]]),
-            np.concatenate([old.values, ratings.values[kept]]),
-        ).by_user.take(new_at)
+        all_ids, old_at, new_at, merged = merge_users(self.user_ids_, self.item_ids_, self.ratings_, ratings)
         factors, bias = self._solve_users(merged)
 
         folded = copy.copy(self)
@@ -356,11 +280,7 @@ class FactorModel(Model):
         folded.user_bias_ = np.zeros(len(all_ids), bias.dtype)
         folded.user_factors_[old_at], folded.user_bias_[old_at] = self.user_factors_, self.user_bias_
         folded.user_factors_[new_at], folded.user_bias_[new_at] = factors, bias
-        # Rows of all users in their new order: from the old model, or from the merged ones.
-        source = np.empty(len(all_ids), np.int64)
-        source[old_at] = np.arange(len(old_at))
-        source[new_at] = len(old_at) + np.arange(len(new_at))
-        folded.ratings_ = _stacked(self.ratings_, merged).take(source)
+        folded.ratings_ = replace_rows(self.ratings_, old_at, merged, new_at)
         return folded
 
     # -- explanation ---------------------------------------------------------------------------
@@ -382,15 +302,20 @@ class FactorModel(Model):
         joint = self._biased and not self._bias_first
         border = np.ones((len(rated), 1)) if joint else np.empty((len(rated), 0))
         z = np.hstack([self.item_factors_[rated].astype(np.float64), border])
-        residual = values.astype(np.float64) - self.mean_ - self.item_bias_[rated] - (own_bias if self._bias_first else 0.0)
+        residual = (
+            values.astype(np.float64)
+            - self.mean_
+            - self.item_bias_[rated]
+            - (own_bias if self._bias_first else 0.0)
+        )
         reg = float(self._row_reg(np.array([len(rated)]))[0])
         if len(v) and len(rated):
             system = z.T @ z + reg * np.eye(z.shape[1])
             weight = np.linalg.solve(system, np.concatenate([v, np.zeros(border.shape[1])]))
             adds = (z @ weight) * residual
         else:
-            adds = np.zeros(len(rated))
-        order = np.argsort(-np.abs(adds), kind="stable")
+            adds = np.zeros(len(rated))  # without factors, ratings speak through the user's bias alone
+        order = np.argsort(-np.abs(adds), kind="stable") if len(v) else np.empty(0, np.int64)
         parts = tuple(
             Part(raw, float(values[place]), float(adds[place]))
             for raw, place in zip(self.item_ids_.ids(rated[order]), order)
@@ -406,12 +331,10 @@ class FactorModel(Model):
 
     # -- storage -------------------------------------------------------------------------------
 
-    _ARRAYS = ("user_factors", "item_factors", "user_bias", "item_bias", "objective")
-
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """See ``Model.state``."""
         self._check_fitted()
-        arrays = {name: np.asarray(getattr(self, name + "_")) for name in self._ARRAYS}
+        arrays = {name: np.asarray(getattr(self, name + "_")) for name in FLOATS}
         arrays |= {
             "ratings_indptr": self.ratings_.indptr,
             "ratings_indices": self.ratings_.indices,
@@ -423,83 +346,12 @@ class FactorModel(Model):
         self, user_ids: IdMap, item_ids: IdMap, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]
     ) -> Self:
         """See ``Model.restore``."""
-        users, items = len(user_ids), len(item_ids)
-        rank = arrays["item_factors"].shape[1] if arrays.get("item_factors", np.empty(0)).ndim == 2 else -1
-        expected = {
-            "user_factors": (users, rank),
-            "item_factors": (items, rank),
-            "user_bias": (users,),
-            "item_bias": (items,),
-            "objective": (None,),
-            "ratings_indptr": (users + 1,),
-            "ratings_indices": (None,),
-            "ratings_values": (None,),
-        }
-        factor_kind = arrays["item_factors"].dtype if "item_factors" in arrays else None
-        kinds = {"objective": "f8", "ratings_indptr": "i8", "ratings_indices": "i4", "ratings_values": "f4"}
-        for name, shape in expected.items():
-            array = arrays.get(name)
-            if array is None:
-                raise BadModel(
-                    f"The model has no array {name!r}. It is incomplete: save it again or fit it anew."
-                )
-            right = array.ndim == len(shape) and all(
-                want in (None, have) for want, have in zip(shape, array.shape)
-            )
-            if not right or array.dtype != np.dtype(kinds.get(name, factor_kind)):
-                raise BadModel(
-                    f"The array {name!r} is {array.dtype}{list(array.shape)}, which does not go with {users} users, "
-                    f"{items} items and rank {rank}. The model folder was changed or mixed: save it again."
-                )
-        if factor_kind not in (np.dtype(np.float32), np.dtype(np.float64)):
-            raise BadModel(f"The factors are {factor_kind}, not float32 or float64. Save the model again.")
-        for name in (*self._ARRAYS, "ratings_values"):
-            if not np.isfinite(arrays[name]).all():
-                raise BadModel(f"The array {name!r} holds values that are not finite. Fit the model anew.")
-        indptr, indices = arrays["ratings_indptr"], arrays["ratings_indices"]
-        if indptr[0] != 0 or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
-            raise BadModel(
-                "The row pointers of the stored ratings do not go with their number. Save the model again."
-            )
-        if len(indices) != len(arrays["ratings_values"]) or (
-            len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < items
-        ):
-            raise BadModel(
-                "The stored ratings name items that the model does not have. Save the model again."
-            )
-        try:
-            mean, (low, high) = float(facts["mean"]), map(float, facts["scale"])
-        except (KeyError, TypeError, ValueError):
-            raise BadModel("The manifest has no usable mean and scale. Save the model again.") from None
-        if not (np.isfinite([mean, low, high]).all() and low <= high):
-            raise BadModel(f"The manifest says mean {mean} and scale {low} to {high}. Save the model again.")
-        for name in self._ARRAYS:
+        mean, scale = check_state(len(user_ids), len(item_ids), arrays, facts)
+        for name in FLOATS:
             setattr(self, name + "_", arrays[name])
-        self.ratings_ = Compressed(indptr, indices, arrays["ratings_values"])
-        self.mean_, self.scale_ = mean, (low, high)
+        self.ratings_ = Compressed(
+            *(arrays[name] for name in ("ratings_indptr", "ratings_indices", "ratings_values"))
+        )
+        self.mean_, self.scale_ = mean, scale
         self.user_ids_, self.item_ids_ = user_ids, item_ids
         return self
-
-
-def _pairs(ratings: Iterable[Any]) -> list[tuple[Id, float]]:
-    pairs = list(ratings)
-    for pair in pairs:
-        if isinstance(pair, str) or not hasattr(pair, "__len__") or len(pair) != 2:
-            raise BadParameter(
-                f"ratings= holds {shorten(pair)}; give {{item: rating}} or pairs (item, rating)."
-            )
-    return pairs
-
-
-def _concatenated(first: pa.Array, second: pa.Array) -> pa.Array:
-    if first.type != second.type:  # int64 and uint64
-        return pa.array(first.to_pylist() + second.to_pylist(), pa.uint64())
-    return pa.concat_arrays([first, second])
-
-
-def _stacked(first: Compressed, second: Compressed) -> Compressed:
-    return Compressed(
-        np.concatenate([first.indptr, first.indptr[-1] + second.indptr[1:]]),
-        np.concatenate([first.indices, second.indices]),
-        np.concatenate([first.values, second.values]),
-    )

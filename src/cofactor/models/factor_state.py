@@ -1,0 +1,71 @@
+"""What the stored state of a factor model must be, before it becomes a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cofactor.errors import BadModel
+
+FLOATS = ("user_factors", "item_factors", "user_bias", "item_bias", "objective")
+
+
+def check_state(
+    users: int, items: int, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]
+) -> tuple[float, tuple[float, float]]:
+    """Whether arrays and facts are the state of a factor model of so many users and items.
+
+    Returns the mean and the scale. Raises ``BadModel``, naming the array, for anything that would let a
+    kernel read outside an array, or that ``fit`` could not have made.
+    """
+    rank = arrays["item_factors"].shape[1] if arrays.get("item_factors", np.empty(0)).ndim == 2 else -1
+    expected = {
+        "user_factors": (users, rank),
+        "item_factors": (items, rank),
+        "user_bias": (users,),
+        "item_bias": (items,),
+        "objective": (None,),
+        "ratings_indptr": (users + 1,),
+        "ratings_indices": (None,),
+        "ratings_values": (None,),
+    }
+    factor_kind = arrays["item_factors"].dtype if "item_factors" in arrays else None
+    kinds = {"objective": "f8", "ratings_indptr": "i8", "ratings_indices": "i4", "ratings_values": "f4"}
+    for name, shape in expected.items():
+        array = arrays.get(name)
+        if array is None:
+            raise BadModel(
+                f"The model has no array {name!r}. It is incomplete: save it again or fit it anew."
+            )
+        right = array.ndim == len(shape) and all(
+            want in (None, have) for want, have in zip(shape, array.shape)
+        )
+        if not right or array.dtype != np.dtype(kinds.get(name, factor_kind)):
+            raise BadModel(
+                f"The array {name!r} is {array.dtype}{list(array.shape)}, which does not go with {users} users, "
+                f"{items} items and rank {rank}. The model folder was changed or mixed: save it again."
+            )
+    if factor_kind not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise BadModel(f"The factors are {factor_kind}, not float32 or float64. Save the model again.")
+    for name in (*FLOATS, "ratings_values"):
+        if not np.isfinite(arrays[name]).all():
+            raise BadModel(f"The array {name!r} holds values that are not finite. Fit the model anew.")
+    indptr, indices = arrays["ratings_indptr"], arrays["ratings_indices"]
+    if indptr[0] != 0 or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
+        raise BadModel(
+            "The row pointers of the stored ratings do not go with their number. Save the model again."
+        )
+    if len(indices) != len(arrays["ratings_values"]) or (
+        len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < items
+    ):
+        raise BadModel("The stored ratings name items that the model does not have. Save the model again.")
+    try:
+        mean, (low, high) = float(facts["mean"]), map(float, facts["scale"])
+    except (KeyError, TypeError, ValueError):
+        raise BadModel("The manifest has no usable mean and scale. Save the model again.") from None
+    if not (np.isfinite([mean, low, high]).all() and low <= high):
+        raise BadModel(f"The manifest says mean {mean} and scale {low} to {high}. Save the model again.")
+    return mean, (low, high)

@@ -1,0 +1,126 @@
+"""Ratings of users to be folded in: brought to the items of a model, and joined with what it has."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cofactor.errors import BadParameter, UnknownItem, shorten
+from cofactor.ids import Id, IdMap
+from cofactor.models.base import OwnRatings
+from cofactor.ratings import Compressed, Ratings
+
+
+def one_user(ratings: OwnRatings, item_ids: IdMap, scale: tuple[float, float]) -> Compressed:
+    """One user's ratings, in whatever form, as a single row. Of an item rated twice the last counts."""
+    if isinstance(ratings, Ratings):
+        if ratings.n_users != 1:
+            raise BadParameter(
+                f"recommend(ratings=...) is about one user; these are {ratings.n_users}. Use fold_in."
+            )
+        raw, values = ratings.items, ratings.values
+    else:
+        pairs = list(ratings.items() if isinstance(ratings, Mapping) else _pairs(ratings))
+        raw = [item for item, _ in pairs]
+        values = np.array([_on_scale(item, value, scale) for item, value in pairs], np.float32)
+    if len(values) == 0:
+        return Compressed(np.zeros(2, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+    positions = item_ids.positions(raw, "item")
+    kept = known_items(positions, item_ids)
+    last = dict(zip(positions[kept].tolist(), values[kept].tolist()))
+    items = np.array(sorted(last), np.int32)
+    return Compressed(
+        np.array([0, len(items)], np.int64), items, np.array([last[p] for p in items.tolist()], np.float32)
+    )
+
+
+def _pairs(ratings: Iterable[Any]) -> list[tuple[Id, float]]:
+    pairs = list(ratings)
+    for pair in pairs:
+        if isinstance(pair, str) or not hasattr(pair, "__len__") or len(pair) != 2:
+            raise BadParameter(
+                f"ratings= holds {shorten(pair)}; give {{item: rating}} or pairs (item, rating)."
+            )
+    return pairs
+
+
+def _on_scale(item: Id, value: Any, scale: tuple[float, float]) -> float:
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not number or not scale[0] <= value <= scale[1]:
+        raise BadParameter(
+            f"The rating {shorten(value)} of item {shorten(item)} is not a number on the scale "
+            f"{scale[0]:g} to {scale[1]:g} of this model's ratings."
+        )
+    return float(value)
+
+
+def known_items(positions: NDArray[np.int32], item_ids: IdMap) -> NDArray[np.bool_]:
+    """Which ratings are of known items: a warning where some are not, ``UnknownItem`` where none is."""
+    known = positions >= 0
+    if not known.any():
+        raise UnknownItem(
+            f"None of the {len(positions)} rated items is one of the {len(item_ids):,} items of this model. "
+            f"Give item ids as they stood in the ratings."
+        )
+    if not known.all():
+        warnings.warn(
+            f"{int((~known).sum())} of {len(known)} ratings are of items that the model does not know; "
+            f"they were left out.",
+            stacklevel=4,
+        )
+    return known
+
+
+def merge_users(
+    user_ids: IdMap, item_ids: IdMap, have: Compressed, new: Ratings
+) -> tuple[IdMap, NDArray[np.int32], NDArray[np.int32], Compressed]:
+    """Users of a model, with their ratings ``have``, and users of ``new``.
+
+    Returns the ids of all, the positions among them of the model's users and of the new ones, and the
+    rows of the latter: the ratings they had, if any, and on top of these the new ones.
+    """
+    items = item_ids.positions(new.item_ids.array, "item")[new.by_user.indices]
+    kept = known_items(items, item_ids)
+    if len(user_ids) and user_ids.kind != new.user_ids.kind:
+        raise BadParameter(
+            f"The users of this model are {user_ids.kind}s, those of the ratings {new.user_ids.kind}s. "
+            f"Read the ratings with ids of the same kind."
+        )
+    all_ids, _ = IdMap.encode(_concatenated(user_ids.array, new.user_ids.array))
+    old_at, new_at = all_ids.positions(user_ids.array), all_ids.positions(new.user_ids.array)
+    concerned = np.isin(old_at, new_at)
+    old = have.take(np.flatnonzero(concerned))
+    merged = Ratings.from_positions(  # of two ratings of one item the later row is kept
+        all_ids,
+        item_ids,
+        np.concatenate([old_at[concerned][old.row_numbers()], new_at[new.user_positions[kept]]]),
+        np.concatenate([old.indices, items[kept]]),
+        np.concatenate([old.values, new.values[kept]]),
+    )
+    return all_ids, old_at, new_at, merged.by_user.take(new_at)
+
+
+def replace_rows(
+    old: Compressed, old_at: NDArray[np.int32], new: Compressed, new_at: NDArray[np.int32]
+) -> Compressed:
+    """Rows of ``old`` at positions ``old_at``, but those of ``new`` at ``new_at``; together all positions."""
+    source = np.empty(int(max(old_at.max(initial=-1), new_at.max(initial=-1))) + 1, np.int64)
+    source[old_at] = np.arange(len(old_at))
+    source[new_at] = len(old_at) + np.arange(len(new_at))
+    stacked = Compressed(
+        np.concatenate([old.indptr, old.indptr[-1] + new.indptr[1:]]),
+        np.concatenate([old.indices, new.indices]),
+        np.concatenate([old.values, new.values]),
+    )
+    return stacked.take(source)
+
+
+def _concatenated(first: pa.Array, second: pa.Array) -> Any:
+    if first.type != second.type:  # int64 and uint64: encode finds the type that holds both
+        return first.to_pylist() + second.to_pylist()
+    return pa.concat_arrays([first, second])

@@ -1,0 +1,106 @@
+"""Everything the README and the docs tell a reader to type is typed here."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cofactor as cf
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+INSTALLS = "python3 -m venv .venv && .venv/bin/pip install . && "
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        texts = re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.S | re.M)
+        found += [(page.relative_to(ROOT).as_posix(), text) for text in texts]
+    return found
+
+
+def test_every_code_block_is_of_a_kind_that_is_run():
+    for page in PAGES:
+        kinds = re.findall(r"^```(\w*)\n.*?^```", page.read_text("utf-8"), re.S | re.M)
+        assert set(kinds) <= {"python", "sh", "json", "text"}, page
+
+
+@pytest.mark.parametrize(("page", "code"), blocks("python"))
+def test_python_blocks_run(page, code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, page, "exec"), {"__name__": "__main__"})
+
+
+def commands() -> list[tuple[str, str]]:
+    lines = [(page, line) for page, text in blocks("sh") for line in text.splitlines() if line.strip()]
+    return [(page, line.split("#")[0].strip()) for page, line in lines]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where a reader would be: with a ratings.csv of their own."""
+    folder = tmp_path_factory.mktemp("reader")
+    table = cf.load_demo().to_arrow().to_pydict()
+    lines = (",".join(map(str, row)) for row in zip(*table.values()))
+    (folder / "ratings.csv").write_text("\n".join([",".join(table), *lines]), "utf-8")
+    return folder
+
+
+def test_the_shell_commands_run_in_order(folder):
+    ran = []
+    for page, line in commands():
+        if "scripts/check.py" in line or "benchmarks/" in line:  # this very run; a test of its own
+            continue
+        line = line.removeprefix(INSTALLS).replace(".venv/bin/", "")
+        program, *arguments = shlex.split(line)
+        assert program == "cofactor", f"{page}: {line}"
+        done = subprocess.run(
+            [sys.executable, "-m", "cofactor", *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        assert done.stdout
+        ran.append(arguments[0])
+    assert {"demo", "check", "train", "recommend", "explain"} <= set(ran)
+    assert (folder / "cofactor-demo.html").stat().st_size > 10_000
+
+
+def test_the_readme_check_is_what_ci_runs():
+    assert "\n```sh\npython3 scripts/check.py\n```\n" in (ROOT / "README.md").read_text("utf-8")
+    assert "\tpython3 scripts/check.py\n" in (ROOT / "Makefile").read_text("utf-8")
+    assert (ROOT / ".ci/run").read_text("utf-8").endswith("\nmake check\n")
+
+
+def modules() -> list[str]:
+    names = [m.name for m in pkgutil.walk_packages(cf.__path__, "cofactor.")]
+    return [name for name in names if not name.endswith(("__main__", "_native"))]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_doctests(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name} -> {target}"
+
+
+def test_one_version():
+    assert f'version = "{cf.__version__}"' in (ROOT / "pyproject.toml").read_text("utf-8")
+    assert f"## [{cf.__version__}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert f"version: {cf.__version__}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
