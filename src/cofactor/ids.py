@@ -82,6 +82,12 @@ class IdMap:
         return cls._of_sorted(array), codes
 
     @classmethod
+    def of_distinct(cls, distinct: Any, codes: NDArray[Any]) -> tuple[IdMap, NDArray[np.int32]]:
+        """Distinct ids in any order, and each row's place among them -> the map and each row's position."""
+        order, place = _order(id_array(distinct))
+        return cls._of_sorted(id_array(distinct).take(order)), place[codes] if len(place) else codes.astype(np.int32)
+
+    @classmethod
     def _of_sorted(cls, array: pa.Array) -> IdMap:
         self = cls.__new__(cls)
         self._array = array
@@ -181,11 +187,16 @@ def _fits(array: pa.Array, kind: pa.DataType) -> bool:
 def _sorted_distinct(array: pa.Array) -> tuple[pa.Array, NDArray[np.int32]]:
     """Distinct values in order, and for each row the position of its value."""
     encoded = array.dictionary_encode()
-    distinct = encoded.dictionary
+    order, place = _order(encoded.dictionary)
+    codes = encoded.indices.to_numpy(zero_copy_only=False)
+    return encoded.dictionary.take(order), place[codes] if len(place) else np.empty(0, np.int32)
+
+
+def _order(distinct: pa.Array) -> tuple[pa.Array, NDArray[np.int32]]:
+    """The order of distinct ids, and the position each takes in it."""
     if len(distinct) > np.iinfo(np.int32).max:
         raise BadParameter(f"{len(distinct):,} distinct ids: positions are 32-bit, so at most 2**31 − 1 fit.")
-    order = pc.sort_indices(distinct).to_numpy()
+    order = pc.sort_indices(distinct)
     place = np.empty(len(order), np.int32)
-    place[order] = np.arange(len(order), dtype=np.int32)
-    codes = encoded.indices.to_numpy(zero_copy_only=False)
-    return distinct.take(pa.array(order)), place[codes] if len(order) else np.empty(0, np.int32)
+    place[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
+    return order, place

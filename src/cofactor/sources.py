@@ -1,0 +1,382 @@
+"""Any table, in a file or in memory, as something DuckDB can read, its columns known by number.
+
+Nothing is guessed by sampling: columns of text files are text, columns of JSON files are JSON, and what
+they mean is decided by those who ask for them, from all rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Any
+
+from cofactor import kernels
+from cofactor.errors import BadParameter, BadRatings, shorten
+
+_KINDS = {
+    ".csv": "text",
+    ".tsv": "text",
+    ".txt": "text",
+    ".dat": "text",
+    ".data": "text",
+    ".tab": "text",
+    ".item": "text",
+    ".base": "text",
+    ".test": "text",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+_SEPARATORS = (",", "\t", ";", "|")
+_FIRST_LINE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table to read: a file, or an object in memory.
+
+    Attributes:
+        where: what to call it in a message: a file name, or "the table".
+        names: column names as they stand there; columns 0, 1, … where there is no header.
+        header: whether the names stand in the table.
+        types: DuckDB types of the columns; "VARCHAR" in a text file, "JSON" in a JSON file.
+        sql: ``FROM`` clause under which the columns are called c0, c1, …
+        parameters: of the clause.
+        kind: "text", "json", "parquet" or "memory".
+    """
+
+    where: str
+    names: tuple[str, ...]
+    header: bool
+    types: tuple[str, ...]
+    sql: str
+    parameters: tuple[Any, ...]
+    kind: str
+    rejects: bool = field(default=False)
+
+
+class Sources:
+    """Tables of a path, folder, glob, or object in memory, behind one DuckDB connection.
+
+    ``with Sources(source) as tables: for table in tables: ...``. Raises ``BadRatings`` for what cannot be
+    opened, in one paragraph. ``drop`` skips lines that are not of the table's form, and counts them.
+    """
+
+    def __init__(self, source: Any, sep: str | None = None, drop: bool = False) -> None:
+        """Looks at the source; nothing is read but first lines."""
+        import duckdb
+
+        if sep is not None and (not isinstance(sep, str) or not 1 <= len(sep) <= 4 or sep in '"\n\r'):
+            raise BadParameter(f"sep is {sep!r}; give the character or two between columns, such as ',' or '::'.")
+        self._sep, self._drop = sep, drop
+        self._files: list[Path] = []
+        self._object: Any = None
+        if isinstance(source, (str, Path)):
+            self._files = _find_files(source)
+        else:
+            self._object = _to_arrow(source)
+        config = {"threads": str(kernels.thread_count()), "autoinstall_known_extensions": "false"}
+        self._connection = duckdb.connect(":memory:", config=config)
+        self._failures = (duckdb.Error, OSError, UnicodeDecodeError, EOFError)
+
+    def __enter__(self) -> Sources:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._connection.close()
+
+    def __len__(self) -> int:
+        return max(1, len(self._files))
+
+    def __iter__(self) -> Iterator[Table]:
+        if self._object is not None:
+            yield self._open_object()
+        for path in self._files:
+            yield self._open_file(path)
+
+    # -- asking ----------------------------------------------------------------------------------
+
+    def query(self, table: Table, select: str, tail: str = "") -> Any:
+        """An Arrow stream of ``SELECT select FROM table tail``; failures name the table."""
+        statement = f"SELECT {select} {table.sql} {tail}"
+        try:
+            asked = self._connection.sql(statement, params=list(table.parameters))
+            return asked.to_arrow_reader(1 << 20)
+        except self._failures as error:
+            raise self._failure(table.where, error) from None
+
+    def batches(self, table: Table, select: str) -> Iterator[Any]:
+        """The record batches of ``query``."""
+        stream = self.query(table, select)
+        while True:
+            try:
+                batch = stream.read_next_batch()
+            except StopIteration:
+                return
+            except self._failures as error:
+                raise self._failure(table.where, error) from None
+            yield batch
+
+    def skipped_lines(self) -> list[tuple[int, str]]:
+        """Line numbers (from 1) and reasons of lines that ``drop`` has skipped since the last call."""
+        if not self._drop:
+            return []
+        try:
+            rows = self._connection.execute(
+                "SELECT line, any_value(error_message) FROM reject_errors GROUP BY line ORDER BY line"
+            ).fetchall()
+            self._connection.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
+        except self._failures:
+            return []  # no text file has been read with rejects
+        return [(int(line), _first_sentence(str(reason))) for line, reason in rows]
+
+    def _run(self, where: str, statement: str, parameters: Sequence[Any]) -> Any:
+        try:
+            return self._connection.execute(statement, list(parameters))
+        except self._failures as error:
+            raise self._failure(where, error) from None
+
+    def _failure(self, where: str, error: BaseException) -> BadRatings:
+        text = str(error)
+        line = re.search(r"CSV Error on Line: (\d+)", text)
+        if line:
+            what = text.split("\n\n")[0].split("\n")
+            reason = next((w for w in what[1:] if w.startswith(("Expected", "Value", "Invalid", "Maximum"))), "")
+            found = re.search(r"(Expected Number of Columns.*|Value with unterminated.*|Invalid unicode.*)", text)
+            reason = found.group(1) if found else reason or _first_sentence(what[0])
+            return BadRatings(
+                f"{where}, line {line.group(1)}: {reason.strip().rstrip('.')}. Mend that line, give sep= if the "
+                f'separator is another one, or pass on_bad="drop" to leave such lines out.'
+            )
+        return BadRatings(
+            f"{where} cannot be read: {_first_sentence(text)}. It may be damaged, cut short, or of another "
+            f"kind than its name says; write or download it again."
+        )
+
+    # -- opening ---------------------------------------------------------------------------------
+
+    def _open_object(self) -> Table:
+        arrow = self._object
+        names = tuple(str(name) for name in arrow.column_names)
+        self._connection.register("given", arrow.rename_columns([f"c{k}" for k in range(len(names))]))
+        return self._described("the table", names, "FROM given", (), "memory")
+
+    def _open_file(self, path: Path) -> Table:
+        where = shorten(str(path), 120).strip("'")
+        try:
+            with path.open("rb") as file:
+                start = file.read(4)
+        except OSError as error:
+            raise BadRatings(f"{where} cannot be opened: {error.strerror}. Check its name and rights.") from None
+        if not start:
+            raise BadRatings(f"{where} is empty. Give a file with a row of user, item, rating for each rating.")
+        kind = _kind(path)
+        if start == b"PAR1" or kind == "parquet":
+            return self._open_parquet(path, where)
+        packed = start[:2] == b"\x1f\x8b"
+        compression = "'gzip'" if packed else "'none'"
+        if start == b"\x28\xb5\x2f\xfd" or start[:2] in (b"PK", b"BZ"):
+            raise BadRatings(f"{where} is compressed in a way that is not read here. Unpack it, or use gzip.")
+        try:
+            line = _first_line(path, packed)
+        except (OSError, EOFError, gzip.BadGzipFile, ValueError) as error:
+            raise self._failure(where, error) from None
+        if kind == "json" or line.lstrip().startswith("{"):
+            return self._open_json(path, where, compression, line)
+        return self._open_text(path, where, compression, line)
+
+    def _open_parquet(self, path: Path, where: str) -> Table:
+        described = self._run(where, "DESCRIBE SELECT * FROM read_parquet(?)", (_literal(path),)).fetchall()
+        names = tuple(str(row[0]) for row in described)
+        columns = ", ".join(f"{_quoted(name)} AS c{k}" for k, name in enumerate(names))
+        sql = f"FROM (SELECT {columns} FROM read_parquet(?))"
+        return Table(where, names, True, tuple(str(row[1]) for row in described), sql, (_literal(path),), "parquet")
+
+    def _open_json(self, path: Path, where: str, compression: str, line: str) -> Table:
+        import json
+
+        try:
+            first = json.loads(line)
+        except ValueError:
+            first = None
+        if not isinstance(first, dict):
+            raise BadRatings(
+                f"{where}, line 1 is not a JSON object. Give JSON lines: one object such as "
+                f'{{"user": 1, "item": 2, "rating": 3}} on each line.'
+            )
+        names = tuple(map(str, first))
+        columns = ", ".join(f"{_string(name)}: 'JSON'" for name in names)
+        renamed = ", ".join(f"{_quoted(name)} AS c{k}" for k, name in enumerate(names))
+        sql = (
+            f"FROM (SELECT {renamed} FROM read_json(?, format='newline_delimited', columns={{{columns}}}, "
+            f"compression={compression}, ignore_errors={str(self._drop).lower()}, maximum_object_size=16777216))"
+        )
+        return Table(where, names, True, ("JSON",) * len(names), sql, (_literal(path),), "json")
+
+    def _open_text(self, path: Path, where: str, compression: str, line: str) -> Table:
+        sep = self._sep or _separator(line)
+        fields = _fields(line, sep)
+        header = not _is_data(fields)
+        names = tuple(fields) if header else tuple(str(k) for k in range(len(fields)))
+        columns = ", ".join(f"c{k}: 'VARCHAR'" for k in range(len(names)))
+        quote = "''" if len(sep) > 1 else "'\"'"
+        options = (
+            f"auto_detect=false, header={str(header).lower()}, delim={_string(sep)}, quote={quote}, escape={quote}, "
+            f"columns={{{columns}}}, compression={compression}, nullstr='', max_line_size=16777216"
+        )
+        if self._drop:
+            options += ", store_rejects=true"
+        sql = f"FROM read_csv(?, {options})"
+        types = ("VARCHAR",) * len(names)
+        return Table(where, names, header, types, sql, (_literal(path),), "text", self._drop)
+
+    def _described(self, where: str, names: tuple[str, ...], sql: str, parameters: tuple[Any, ...], kind: str) -> Table:
+        described = self._run(where, f"DESCRIBE SELECT * {sql}", parameters).fetchall()
+        return Table(where, names, True, tuple(str(row[1]) for row in described), sql, parameters, kind)
+
+
+def _kind(path: Path) -> str | None:
+    suffix = path.suffixes[-2] if path.suffix == ".gz" and len(path.suffixes) > 1 else path.suffix
+    return _KINDS.get(suffix.lower())
+
+
+def _find_files(source: str | Path) -> list[Path]:
+    """The files a path, folder or glob means, in order of name."""
+    text = str(source)
+    if not text or "\0" in text:
+        raise BadRatings(f"{shorten(text)} is not the name of a file. Give the path of a ratings file.")
+    path = Path(text).expanduser()
+    try:
+        if path.is_file():
+            return [path]
+        if path.is_dir():
+            files = sorted(p for p in path.iterdir() if p.is_file() and _kind(p) and p.name[0] not in "._")
+            kinds = sorted({str(_kind(p)) for p in files})
+            if len(kinds) > 1:
+                raise BadRatings(
+                    f"The folder {shorten(text)} holds files of several kinds ({', '.join(kinds)}). "
+                    f"Give one kind, for example {str(path / '*.parquet')!r}."
+                )
+            if not files:
+                raise BadRatings(
+                    f"{shorten(text)} is a folder without ratings files. Give a CSV, TSV, JSON lines or Parquet "
+                    f"file, or a folder of them."
+                )
+            return files
+        if path.exists():
+            raise BadRatings(f"{shorten(text)} is neither a file nor a folder. Give a ratings file.")
+        if has_magic(text):
+            files = sorted(Path(p) for p in glob(str(path), recursive=True) if Path(p).is_file())
+            if files:
+                return files
+    except OSError as error:
+        raise BadRatings(f"{shorten(text)} cannot be looked at: {error.strerror}. Check the path.") from None
+    raise BadRatings(f"There is no file {shorten(text, 200)}. Check the path; it is taken from {Path.cwd()}.")
+
+
+def _to_arrow(source: Any) -> Any:
+    """A table in memory, whatever its make, as an Arrow table."""
+    import pyarrow as pa
+
+    try:
+        if isinstance(source, pa.Table):
+            return source
+        if hasattr(source, "tocoo"):  # SciPy sparse: stored zeros are ratings
+            coo = source.tocoo()
+            return pa.table({"user": pa.array(coo.row), "item": pa.array(coo.col), "rating": pa.array(coo.data)})
+        if isinstance(source, pa.RecordBatchReader):
+            return source.read_all()
+        if isinstance(source, pa.RecordBatch):
+            return pa.Table.from_batches([source])
+        if isinstance(source, dict):
+            return pa.table({str(name): _column(values) for name, values in source.items()})
+        if type(source).__module__.startswith("pandas"):
+            import warnings
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of pandas, on its own conversions
+                return pa.Table.from_pandas(source, preserve_index=False)
+        if hasattr(source, "__arrow_c_stream__"):
+            return pa.table(source)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError, UnicodeEncodeError) as error:
+        raise BadRatings(
+            f"The table has a column that is not of one kind: {_first_sentence(str(error))}. Make ids all "
+            f"integers or all strings, and ratings numbers."
+        ) from None
+    raise BadParameter(
+        f"read_ratings does not read {type(source).__name__}. Give a path, a pandas, polars or Arrow table, a SciPy "
+        f"sparse matrix, or a dictionary of columns."
+    )
+
+
+def _column(values: Any) -> Any:
+    import pyarrow as pa
+
+    return values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values)
+
+
+def _first_line(path: Path, packed: bool) -> str:
+    with gzip.open(path, "rb") if packed else path.open("rb") as file:
+        raw = b""
+        while not raw.strip():
+            raw = file.readline(_FIRST_LINE)
+            if not raw:
+                raise ValueError("it holds nothing but empty lines")
+            if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                raise ValueError("it is UTF-16 text; save it as UTF-8")
+            if b"\0" in raw:
+                raise ValueError("its first line holds NUL bytes, so it is no text")
+            raw = raw.split(b"\r")[0] if b"\r" in raw.rstrip(b"\r\n") else raw
+    try:
+        return raw.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ValueError("its first line is not UTF-8 text") from None
+
+
+def _separator(line: str) -> str:
+    if line.count("::") >= 2:
+        return "::"
+    return max(_SEPARATORS, key=lambda sep: (line.count(sep), -_SEPARATORS.index(sep)))
+
+
+def _fields(line: str, sep: str) -> list[str]:
+    if len(sep) > 1:
+        return line.split(sep)
+    return next(csv.reader([line], delimiter=sep), [])
+
+
+def _is_data(fields: list[str]) -> bool:
+    """Whether a first line is a rating, not a header: user, item, rating[, time] with a numeric rating."""
+    if len(fields) not in (3, 4):
+        return False
+    try:
+        float(fields[2])
+    except ValueError:
+        return False
+    return True
+
+
+def _literal(path: Path) -> str:
+    """The path such that DuckDB takes it for this one file: no glob, no scheme before a colon."""
+    return str(path.absolute())
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _string(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _first_sentence(text: str) -> str:
+    first = text.strip().split("\n")[0]
+    first = re.sub(r"^(\w+ )*Error: ", "", first)
+    return first[:200].rstrip(". ")
