@@ -85,7 +85,9 @@ class IdMap:
     def of_distinct(cls, distinct: Any, codes: NDArray[Any]) -> tuple[IdMap, NDArray[np.int32]]:
         """Distinct ids in any order, and each row's place among them -> the map and each row's position."""
         order, place = _order(id_array(distinct))
-        return cls._of_sorted(id_array(distinct).take(order)), place[codes] if len(place) else codes.astype(np.int32)
+        return cls._of_sorted(id_array(distinct).take(order)), place[codes] if len(place) else codes.astype(
+            np.int32
+        )
 
     @classmethod
     def _of_sorted(cls, array: pa.Array) -> IdMap:

@@ -101,29 +101,27 @@ class Ratings:
             raise BadRatings(
                 "There is not one rating. Give a table with at least one row of user, item, rating."
             )
-        if times is None:
-            order = np.arange(len(values), dtype=np.int64)
-        else:
-            order = np.argsort(times, kind="stable")
-            # The common case, a table in no order of time, needs the sort only where rows repeat.
-        _, by_item_order = kernels.group(items[order], len(item_ids))
-        order = order[by_item_order]
-        _, by_user_order = kernels.group(users[order], len(user_ids))
-        order = order[by_user_order]  # by user, then item, then time, then row
+        _, order = kernels.group(items, len(item_ids))
+        _, by_user = kernels.group(users[order], len(user_ids))
+        order = order[by_user]  # by user, then item, then row
+        del by_user
         users, items = users[order], items[order]
         last = np.ones(len(order), bool)
         last[:-1] = (users[1:] != users[:-1]) | (items[1:] != items[:-1])
         duplicates = len(last) - int(last.sum())
         if duplicates:
+            if times is not None:
+                _latest_last(order, last, times)
             users, items, order = users[last], items[last], order[last]
         values = np.ascontiguousarray(values[order], np.float32)
+        if times is not None:
+            times = times[order].astype(np.int64, copy=False)
+            times.flags.writeable = False
+        del order, last
         indptr = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=len(user_ids)))]).astype(
             np.int64
         )
         item_indptr, by_item = kernels.group(items, len(item_ids))
-        if times is not None:
-            times = times[order].astype(np.int64, copy=False)
-            times.flags.writeable = False
         if scale is None:
             scale = (float(values.min()), float(values.max()))
         return cls(
@@ -202,3 +200,11 @@ class Ratings:
         if self.times is not None:
             columns["timestamp"] = pa.array(self.times)
         return pa.table(columns)
+
+
+def _latest_last(order: NDArray[np.int64], last: NDArray[np.bool_], times: NDArray[np.int64]) -> None:
+    """Within each run of equal pairs, which ends where ``last``, put the row with the latest time last."""
+    run = np.concatenate([[0], np.cumsum(last[:-1])])
+    repeated = np.flatnonzero(np.bincount(run)[run] > 1)
+    mine = order[repeated]
+    order[repeated] = mine[np.lexsort((mine, times[mine], run[repeated]))]

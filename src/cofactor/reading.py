@@ -12,21 +12,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cofactor.columns import encode_ids, find_columns, id_expression, number_expression, time_expression
 from cofactor.errors import BadParameter, BadRatings, shorten
-from cofactor.ids import IdMap
 from cofactor.ratings import LARGEST_RATING, Ratings
 from cofactor.sources import Sources, Table
 
-_USUAL = {
-    "user": "user userid uid users username customer customerid reviewer reviewerid member memberid visitor "
-    "visitorid account accountid person personid",
-    "item": "item itemid iid items movie movieid film filmid product productid asin book bookid isbn track trackid "
-    "song songid artist artistid game gameid anime animeid recipe recipeid article articleid business businessid",
-    "rating": "rating ratings score stars star value overall preference",
-    "timestamp": "timestamp time date datetime ts unixreviewtime createdat ratedat",
-}
-_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
-_NUMBERS = (*_INTEGERS, "HUGEINT", "UHUGEINT", "FLOAT", "DOUBLE")
 _LISTED = 20
 
 
@@ -86,7 +76,7 @@ def read_ratings(
     rejected = 0
     with Sources(source, sep, drop=on_bad == "drop") as tables:
         for table in tables:
-            question = _Question(table, find_columns(table, wanted), low, high)
+            question = _Question(table, find_columns(table, wanted, ("user", "item", "rating")), low, high)
             columns, n_bad = _read(tables, table, question)
             skipped = tables.skipped_lines()
             rejected += n_bad + len(skipped)
@@ -99,11 +89,11 @@ def read_ratings(
         _write_rejects(rejects, bad)
     ids = {}
     for name in ("user", "item"):
-        ids[name] = _encode([getattr(part, name) for part in parts], name, tables_are_text(parts))
+        ids[name] = encode_ids([getattr(part, name) for part in parts], name, tables_are_text(parts))
     values = np.concatenate([part.values for part in parts])
     times = None
     if all(part.times is not None for part in parts):
-        times = np.concatenate([part.times for part in parts])  # type: ignore[arg-type]
+        times = np.concatenate([part.times for part in parts])
     elif any(part.times is not None for part in parts):
         raise BadRatings("Some of the files have times and some have none. Read them with timestamp=False.")
     if len(values) == 0:
@@ -114,7 +104,14 @@ def read_ratings(
         )
     del parts
     return Ratings.from_positions(
-        ids["user"][0], ids["item"][0], ids["user"][1], ids["item"][1], values, times, scale and (low, high), rejected
+        ids["user"][0],
+        ids["item"][0],
+        ids["user"][1],
+        ids["item"][1],
+        values,
+        times,
+        scale and (low, high),
+        rejected,
     )
 
 
@@ -130,53 +127,13 @@ def _check_scale(scale: Any) -> tuple[float, float]:
     except (TypeError, ValueError):
         low = high = float("nan")
     if not (-LARGEST_RATING <= low < high <= LARGEST_RATING):
-        raise BadParameter(f"scale is {scale!r}; give the lowest and the highest rating there can be, such as (1, 5).")
+        raise BadParameter(
+            f"scale is {scale!r}; give the lowest and the highest rating there can be, such as (1, 5)."
+        )
     return low, high
 
 
-# -- columns -------------------------------------------------------------------------------------
-
-
-def plain(name: str) -> str:
-    """A column's name without case and everything but letters and digits."""
-    return "".join(c for c in name.lower() if c.isalnum())
-
-
-def find_columns(table: Table, wanted: dict[str, Any], usual: dict[str, str] = _USUAL) -> dict[str, int]:
-    """Which column of the table is which: by the name given in ``wanted``, else by its usual names.
-
-    A timestamp may be missing, or not wanted (False). Raises ``BadRatings`` for what is missing or not clear.
-    """
-    have = f"{table.where} has the columns {shorten(', '.join(table.names), 300)}"
-    if not table.header and len(table.names) in (3, 4) and not any(wanted.get(role) for role in wanted):
-        order = dict(zip(("user", "item", "rating", "timestamp"), range(len(table.names))))
-        return {role: at for role, at in order.items() if wanted.get(role) is not False}
-    found: dict[str, int] = {}
-    for role, name in wanted.items():
-        if name is False:
-            continue
-        if name is not None:
-            places = [k for k, column in enumerate(table.names) if column == name]
-        else:
-            names = usual[role].split()
-            places = [k for k, column in enumerate(table.names) if plain(column) == names[0]]
-            places = places or [k for k, column in enumerate(table.names) if plain(column) in names]
-        if len(places) == 1:
-            found[role] = places[0]
-        elif len(places) > 1:
-            both = " and ".join(repr(table.names[k]) for k in places)
-            raise BadRatings(
-                f"{have}: both {both} could be the {role}. Give {role}= with the name of the right one"
-                f"{', after renaming one of the two' if name else ''}."
-            )
-        elif name is not None or role in ("user", "item", "rating"):
-            called = f"called {shorten(name)}" if name is not None else f"that looks like the {role}"
-            one = "" if len(table.names) > 1 else " It has one column only: give sep= if another character separates."
-            raise BadRatings(f"{have}, but none {called}. Give {role}= with the name of its column.{one}")
-    taken = list(found.values())
-    if len(set(taken)) < len(taken):
-        raise BadParameter("The same column is named for two purposes. Give each of user, item, rating its own.")
-    return found
+# -- rows ----------------------------------------------------------------------------------------
 
 
 class _Question:
@@ -187,9 +144,9 @@ class _Question:
             return f"c{columns[role]}", table.types[columns[role]]
 
         self.has_times = "timestamp" in columns
-        self.user = _id_expression(*typed("user"), table, "user")
-        self.item = _id_expression(*typed("item"), table, "item")
-        self.rating, raw_rating = _number_expression(*typed("rating"), table)
+        self.user = id_expression(*typed("user"), table, "user")
+        self.item = id_expression(*typed("item"), table, "item")
+        self.rating, raw_rating = number_expression(*typed("rating"), table)
         self.time = "NULL"
         cases = [
             f"WHEN {self.user} IS NULL THEN 'the user is missing'",
@@ -205,59 +162,15 @@ class _Question:
                 f"THEN 'the rating is outside the scale {low:g} to {high:g}'"
             )
         if self.has_times:
-            self.time = _time_expression(*typed("timestamp"), table)
-            cases.append(f"WHEN {self.time} IS NULL THEN 'the time is missing or not a time (timestamp=False reads none)'")
+            self.time = time_expression(*typed("timestamp"), table)
+            cases.append(
+                f"WHEN {self.time} IS NULL THEN 'the time is missing or not a time (timestamp=False reads none)'"
+            )
         self.reason = f"CASE {' '.join(cases)} END"
         self.raw = ", ".join(
             f"CAST(c{columns[role]} AS VARCHAR)" if role in columns else "NULL"
             for role in ("user", "item", "rating", "timestamp")
         )
-
-
-def _id_expression(column: str, kind: str, table: Table, role: str) -> str:
-    if kind == "JSON":  # marked i or s, for 1 and "1" are different ids
-        return (
-            f"CASE json_type({column}) WHEN 'VARCHAR' THEN nullif('s' || ({column}->>'$'), 's') "
-            f"WHEN 'UBIGINT' THEN 'i' || ({column}->>'$') WHEN 'BIGINT' THEN 'i' || ({column}->>'$') END"
-        )
-    if kind in _INTEGERS:
-        return column
-    if kind == "VARCHAR" or kind == "UUID" or kind.startswith("ENUM"):
-        return f"nullif(CAST({column} AS VARCHAR), '')"
-    raise BadRatings(
-        f"In {table.where} the {role} column {table.names[int(column[1:])]!r} is of type {kind}. An id is an integer "
-        f"or a string: convert the column first, for example with astype('int64') or astype(str)."
-    )
-
-
-def _number_expression(column: str, kind: str, table: Table) -> tuple[str, str]:
-    if kind in _NUMBERS or kind.startswith("DECIMAL"):
-        return f"CAST({column} AS DOUBLE)", column
-    if kind == "JSON":
-        return f"TRY_CAST(({column}->>'$') AS DOUBLE)", f"({column}->>'$')"
-    if kind == "VARCHAR" or kind.startswith("ENUM"):
-        return f"TRY_CAST(trim(CAST({column} AS VARCHAR)) AS DOUBLE)", f"nullif(trim(CAST({column} AS VARCHAR)), '')"
-    raise BadRatings(
-        f"In {table.where} the rating column {table.names[int(column[1:])]!r} is of type {kind}. Ratings are numbers: "
-        f"convert the column, or name another one with rating=."
-    )
-
-
-def _time_expression(column: str, kind: str, table: Table) -> str:
-    if kind in _NUMBERS or kind.startswith("DECIMAL"):
-        return f"TRY_CAST({column} AS BIGINT)"
-    if kind == "DATE" or kind.startswith("TIMESTAMP"):
-        return f"TRY_CAST(floor(epoch({column})) AS BIGINT)"
-    if kind in ("VARCHAR", "JSON"):
-        text = f"({column}->>'$')" if kind == "JSON" else f"trim({column})"
-        return f"coalesce(TRY_CAST({text} AS BIGINT), TRY_CAST(floor(epoch(TRY_CAST({text} AS TIMESTAMP))) AS BIGINT))"
-    raise BadRatings(
-        f"In {table.where} the time column {table.names[int(column[1:])]!r} is of type {kind}. Times are Unix seconds, "
-        f"dates or timestamps; pass timestamp=False to read none."
-    )
-
-
-# -- rows ----------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -310,70 +223,6 @@ def _read(tables: Sources, table: Table, question: _Question) -> tuple[_Columns,
     return _Columns(users, items, joined, moments, table.kind), n_bad
 
 
-def _encode(parts: list[list[Any]], role: str, written: str) -> tuple[IdMap, NDArray[np.int32]]:
-    """Chunks of dictionary-encoded ids -> the map of all, and each row's position."""
-    import pyarrow as pa
-
-    chunks = [chunk for part in parts for chunk in part if len(chunk)] or parts[0][:1]
-    kinds = sorted({_family(chunk.type.value_type) for chunk in chunks})
-    if len(kinds) > 1:
-        raise BadRatings(
-            f"The {role} ids are {' in some files and '.join(kinds)} in others. Make them one kind in all files."
-        )
-    if len({chunk.type for chunk in chunks}) > 1:
-        wide = pa.large_string() if kinds == ["strings"] else _widest(chunks)
-        chunks = [pa.DictionaryArray.from_arrays(c.indices, c.dictionary.cast(wide)) for c in chunks]
-    column = pa.chunked_array(chunks).unify_dictionaries()
-    distinct = column.chunk(0).dictionary
-    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in column.chunks])
-    if written == "json":
-        distinct = _unmarked(distinct, role)
-    elif written == "text":
-        distinct = _as_integers(distinct)
-    return IdMap.of_distinct(distinct, codes)
-
-
-def _family(kind: Any) -> str:
-    import pyarrow as pa
-
-    return "integers" if pa.types.is_integer(kind) else "strings"
-
-
-def _widest(chunks: list[Any]) -> Any:
-    import pyarrow as pa
-
-    return pa.uint64() if all(pa.types.is_unsigned_integer(c.type.value_type) for c in chunks) else pa.int64()
-
-
-def _as_integers(distinct: Any) -> Any:
-    """Ids of a text file: integers where every one is written as an integer is, else as they are."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if len(distinct) == 0 or not pc.all(pc.match_substring_regex(distinct, r"^(0|-?[1-9][0-9]{0,19})$")).as_py():
-        return distinct
-    for kind in (pa.int64(), pa.uint64()):
-        try:
-            return distinct.cast(kind)
-        except pa.ArrowInvalid:
-            continue
-    return distinct
-
-
-def _unmarked(distinct: Any, role: str) -> Any:
-    """Ids of JSON files, which come marked i or s."""
-    import pyarrow.compute as pc
-
-    marks = set(pc.unique(pc.utf8_slice_codeunits(distinct, 0, 1)).to_pylist())
-    if len(marks) > 1:
-        raise BadRatings(
-            f"The {role} ids are integers on some lines and strings on others, and 1 is not \"1\". "
-            f"Write all of them with quotes, or all without."
-        )
-    bare = pc.utf8_slice_codeunits(distinct, 1)
-    return _as_integers(bare) if marks == {"i"} else bare
-
-
 # -- bad rows ------------------------------------------------------------------------------------
 
 
@@ -386,10 +235,17 @@ def _list_bad(
     select = f"row_number() OVER () AS row, {question.raw}, {question.reason} AS reason"
     columns = "(row, u, i, r, t, reason)"
     inner = Table(
-        table.where, table.names, True, table.types, f"FROM (SELECT {select} {table.sql}) AS numbered{columns}",
-        table.parameters, table.kind,
+        table.where,
+        table.names,
+        True,
+        table.types,
+        f"FROM (SELECT {select} {table.sql}) AS numbered{columns}",
+        table.parameters,
+        table.kind,
     )
-    found = tables.query(inner, "*", "WHERE reason IS NOT NULL" + (f" LIMIT {most}" if most else "")).read_all()
+    found = tables.query(
+        inner, "*", "WHERE reason IS NOT NULL" + (f" LIMIT {most}" if most else "")
+    ).read_all()
     tables.skipped_lines()
     rows = []
     for row in found.to_pylist():
@@ -419,7 +275,9 @@ def _write_rejects(path: str | Path, bad: list[BadRow]) -> None:
     """All or nothing, to a CSV file."""
     target = Path(path)
     if target.is_dir() or not target.parent.is_dir():
-        raise BadParameter(f"rejects={str(path)!r} is not a place for a file. Give a file name in a folder that exists.")
+        raise BadParameter(
+            f"rejects={str(path)!r} is not a place for a file. Give a file name in a folder that exists."
+        )
     beside = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
     try:
         with beside.open("x", encoding="utf-8", newline="") as file:

@@ -74,7 +74,9 @@ class Sources:
         import duckdb
 
         if sep is not None and (not isinstance(sep, str) or not 1 <= len(sep) <= 4 or sep in '"\n\r'):
-            raise BadParameter(f"sep is {sep!r}; give the character or two between columns, such as ',' or '::'.")
+            raise BadParameter(
+                f"sep is {sep!r}; give the character or two between columns, such as ',' or '::'."
+            )
         self._sep, self._drop = sep, drop
         self._files: list[Path] = []
         self._object: Any = None
@@ -108,7 +110,7 @@ class Sources:
         statement = f"SELECT {select} {table.sql} {tail}"
         try:
             asked = self._connection.sql(statement, params=list(table.parameters))
-            return asked.to_arrow_reader(1 << 20)
+            return asked.to_arrow_reader(1 << 18)  # rows a batch
         except self._failures as error:
             raise self._failure(table.where, error) from None
 
@@ -148,8 +150,12 @@ class Sources:
         line = re.search(r"CSV Error on Line: (\d+)", text)
         if line:
             what = text.split("\n\n")[0].split("\n")
-            reason = next((w for w in what[1:] if w.startswith(("Expected", "Value", "Invalid", "Maximum"))), "")
-            found = re.search(r"(Expected Number of Columns.*|Value with unterminated.*|Invalid unicode.*)", text)
+            reason = next(
+                (w for w in what[1:] if w.startswith(("Expected", "Value", "Invalid", "Maximum"))), ""
+            )
+            found = re.search(
+                r"(Expected Number of Columns.*|Value with unterminated.*|Invalid unicode.*)", text
+            )
             reason = found.group(1) if found else reason or _first_sentence(what[0])
             return BadRatings(
                 f"{where}, line {line.group(1)}: {reason.strip().rstrip('.')}. Mend that line, give sep= if the "
@@ -174,9 +180,13 @@ class Sources:
             with path.open("rb") as file:
                 start = file.read(4)
         except OSError as error:
-            raise BadRatings(f"{where} cannot be opened: {error.strerror}. Check its name and rights.") from None
+            raise BadRatings(
+                f"{where} cannot be opened: {error.strerror}. Check its name and rights."
+            ) from None
         if not start:
-            raise BadRatings(f"{where} is empty. Give a file with a row of user, item, rating for each rating.")
+            raise BadRatings(
+                f"{where} is empty. Give a file with a row of user, item, rating for each rating."
+            )
         kind = _kind(path)
         if start == b"PAR1" or kind == "parquet":
             return self._open_parquet(path, where)
@@ -197,7 +207,9 @@ class Sources:
         names = tuple(str(row[0]) for row in described)
         columns = ", ".join(f"{_quoted(name)} AS c{k}" for k, name in enumerate(names))
         sql = f"FROM (SELECT {columns} FROM read_parquet(?))"
-        return Table(where, names, True, tuple(str(row[1]) for row in described), sql, (_literal(path),), "parquet")
+        return Table(
+            where, names, True, tuple(str(row[1]) for row in described), sql, (_literal(path),), "parquet"
+        )
 
     def _open_json(self, path: Path, where: str, compression: str, line: str) -> Table:
         import json
@@ -237,7 +249,9 @@ class Sources:
         types = ("VARCHAR",) * len(names)
         return Table(where, names, header, types, sql, (_literal(path),), "text", self._drop)
 
-    def _described(self, where: str, names: tuple[str, ...], sql: str, parameters: tuple[Any, ...], kind: str) -> Table:
+    def _described(
+        self, where: str, names: tuple[str, ...], sql: str, parameters: tuple[Any, ...], kind: str
+    ) -> Table:
         described = self._run(where, f"DESCRIBE SELECT * {sql}", parameters).fetchall()
         return Table(where, names, True, tuple(str(row[1]) for row in described), sql, parameters, kind)
 
@@ -290,7 +304,9 @@ def _to_arrow(source: Any) -> Any:
             return source
         if hasattr(source, "tocoo"):  # SciPy sparse: stored zeros are ratings
             coo = source.tocoo()
-            return pa.table({"user": pa.array(coo.row), "item": pa.array(coo.col), "rating": pa.array(coo.data)})
+            return pa.table(
+                {"user": pa.array(coo.row), "item": pa.array(coo.col), "rating": pa.array(coo.data)}
+            )
         if isinstance(source, pa.RecordBatchReader):
             return source.read_all()
         if isinstance(source, pa.RecordBatch):
