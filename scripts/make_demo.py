@@ -48,12 +48,15 @@ def main() -> None:
     )
     films = frame.drop_duplicates("movieId").sort_values("movieId")
     genres = [
-        [] if pd.isna(text) or text == "(no genres listed)" else str(text).split("|") for text in films["genres"]
+        [] if pd.isna(text) or text == "(no genres listed)" else str(text).split("|")
+        for text in films["genres"]
     ]
     items = pa.table(
         {
             "item": pa.array(films["movieId"].astype("int32")),
-            "title": pa.array([None if pd.isna(title) else str(title) for title in films["title"]], pa.string()),
+            "title": pa.array(
+                [None if pd.isna(title) else str(title) for title in films["title"]], pa.string()
+            ),
             "year": pa.array(films["year"].astype("Int16")),
             "genres": pa.array(genres, pa.list_(pa.string())),
         }

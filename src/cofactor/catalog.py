@@ -48,7 +48,12 @@ class Catalog:
 
 
 def read_catalog(
-    source: Any, *, item: str | None = None, title: str | None = None, genres: str | None = None, sep: str | None = None
+    source: Any,
+    *,
+    item: str | None = None,
+    title: str | None = None,
+    genres: str | None = None,
+    sep: str | None = None,
 ) -> Catalog:
     """Read a table of items, one row each, from the kinds of files and tables that ``read_ratings`` takes.
 
@@ -62,7 +67,9 @@ def read_catalog(
         for table in tables:
             columns = find_columns(table, wanted, ("item",))
             facts = tables.query(table, "*").read_all()
-            ids = tables.query(table, id_expression(f"c{columns['item']}", table.types[columns["item"]], table, "item"))
+            ids = tables.query(
+                table, id_expression(f"c{columns['item']}", table.types[columns["item"]], table, "item")
+            )
             column = ids.read_all().column(0).combine_chunks()
             if column.null_count:
                 row = column.is_null().to_pylist().index(True) + 1
@@ -76,13 +83,18 @@ def read_catalog(
         raise BadRatings("There is not one item below the header. Give a table with a row for each item.")
     if len(item_ids) < len(codes):
         twice, times = Counter(codes.tolist()).most_common(1)[0]
-        raise BadRatings(f"Item {shorten(item_ids.id(twice))} stands there {times} times. Keep one row for each item.")
+        raise BadRatings(
+            f"Item {shorten(item_ids.id(twice))} stands there {times} times. Keep one row for each item."
+        )
     order = pa.array(codes).to_numpy().argsort()
     titles = [t for _, chosen, n in tables_read for t in _texts(chosen.get("title"), n)]
     labels = [_labels(g) for _, chosen, n in tables_read for g in _values(chosen.get("genres"), n)]
     joined = pa.concat_tables([facts for facts, _, _ in tables_read], promote_options="permissive")
     return Catalog(
-        item_ids, tuple(titles[k] for k in order), tuple(labels[k] for k in order), joined.take(pa.array(order))
+        item_ids,
+        tuple(titles[k] for k in order),
+        tuple(labels[k] for k in order),
+        joined.take(pa.array(order)),
     )
 
 

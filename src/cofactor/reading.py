@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import secrets
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -65,54 +66,92 @@ def read_ratings(
 
     Raises ``BadRatings``, naming row and mend; ``BadParameter``.
     """
-    low, high = _check_scale(scale)
     if on_bad not in ("raise", "drop"):
         raise BadParameter(f'on_bad is {on_bad!r}; give "raise" or "drop".')
     if rejects is not None and on_bad != "drop":
         raise BadParameter('rejects= names a file for dropped rows; it needs on_bad="drop".')
     wanted = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
+    found = gather(
+        source, wanted, scale, sep, drop=on_bad == "drop", listed=None if rejects is not None else 0
+    )
+    if rejects is not None:
+        _write_rejects(rejects, found.bad)
+    if found.ratings is None:
+        left = (
+            f" left: all {found.rejected:,} rows are bad"
+            if found.rejected
+            else ": there are no rows below the header"
+        )
+        raise BadRatings(
+            f"{_name(source)} has no rating{left}. Give a table with at least one row of user, item, rating."
+        )
+    return found.ratings
+
+
+@dataclass
+class Gathered:
+    """What a table gave: ratings, if there is one; how many rows were bad, why, and the first of them."""
+
+    ratings: Ratings | None
+    rejected: int
+    reasons: Counter[str]
+    bad: list[BadRow]
+
+
+def gather(
+    source: Any, wanted: dict[str, Any], scale: Any, sep: str | None, *, drop: bool, listed: int | None
+) -> Gathered:
+    """Everything in a table; unless ``drop``, raises for the first file with a bad row.
+
+    ``listed`` is how many bad rows of a file to name, None for all of them.
+    """
+    low, high = _check_scale(scale)
     parts: list[_Columns] = []
     bad: list[BadRow] = []
-    rejected = 0
-    with Sources(source, sep, drop=on_bad == "drop") as tables:
+    reasons: Counter[str] = Counter()
+    with Sources(source, sep, drop) as tables:
         for table in tables:
             question = _Question(table, find_columns(table, wanted, ("user", "item", "rating")), low, high)
             columns, n_bad = _read(tables, table, question)
             skipped = tables.skipped_lines()
-            rejected += n_bad + len(skipped)
-            if n_bad and on_bad == "raise":
+            if n_bad and not drop:
                 raise _refusal(_list_bad(tables, table, question, [], _LISTED), n_bad, len(tables) > 1)
-            if rejects is not None and (n_bad or skipped):
-                bad += _list_bad(tables, table, question, skipped, None)
+            if n_bad:
+                counted = tables.query(
+                    table, f"{question.reason} AS reason, count(*) AS n", "GROUP BY reason"
+                )
+                reasons.update(
+                    {row["reason"]: row["n"] for row in counted.read_all().to_pylist() if row["reason"]}
+                )
+                tables.skipped_lines()
+            reasons.update(["the line is not a row of the table"] * len(skipped))
+            if (n_bad or skipped) and listed != 0:
+                bad += _list_bad(tables, table, question, skipped, listed)
             parts.append(columns)
-    if rejects is not None:
-        _write_rejects(rejects, bad)
-    ids = {}
-    for name in ("user", "item"):
-        ids[name] = encode_ids([getattr(part, name) for part in parts], name, tables_are_text(parts))
+    rejected = sum(reasons.values())
+    if sum(len(part.values) for part in parts) == 0:
+        return Gathered(None, rejected, reasons, bad)
+    kinds = {part.kind if part.kind in ("text", "json") else "typed" for part in parts}
+    written = kinds.pop() if len(kinds) == 1 else "typed"
+    user_ids, users = encode_ids([part.user for part in parts], "user", written)
+    item_ids, items = encode_ids([part.item for part in parts], "item", written)
     values = np.concatenate([part.values for part in parts])
-    times = None
-    if all(part.times is not None for part in parts):
-        times = np.concatenate([part.times for part in parts])
-    elif any(part.times is not None for part in parts):
+    times = [part.times for part in parts if part.times is not None]
+    if 0 < len(times) < len(parts):
         raise BadRatings("Some of the files have times and some have none. Read them with timestamp=False.")
-    if len(values) == 0:
-        raise BadRatings(
-            f"{_name(source)} has no rating{' left' if rejected else ''}: "
-            f"{f'all {rejected} rows are bad' if rejected else 'there are no rows below the header'}. "
-            f"Give a table with at least one row of user, item, rating."
-        )
+    moments = np.concatenate(times) if times else None
     del parts
-    return Ratings.from_positions(
-        ids["user"][0],
-        ids["item"][0],
-        ids["user"][1],
-        ids["item"][1],
+    ratings = Ratings.from_positions(
+        user_ids,
+        item_ids,
+        users,
+        items,
         values,
-        times,
-        scale and (low, high),
+        moments,
+        (low, high) if scale is not None else None,
         rejected,
     )
+    return Gathered(ratings, rejected, reasons, bad)
 
 
 def _name(source: Any) -> str:
@@ -182,12 +221,6 @@ class _Columns:
     values: NDArray[np.float32]
     times: NDArray[np.int64] | None
     kind: str
-
-
-def tables_are_text(parts: list[_Columns]) -> str:
-    """How the ids are written: "text", "json" or "typed"."""
-    kinds = {part.kind if part.kind in ("text", "json") else "typed" for part in parts}
-    return kinds.pop() if len(kinds) == 1 else "typed"
 
 
 def _read(tables: Sources, table: Table, question: _Question) -> tuple[_Columns, int]:
