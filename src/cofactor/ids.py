@@ -37,7 +37,7 @@ def id_array(values: Any, what: str = "id") -> pa.Array:
         else:
             if not isinstance(values, np.ndarray):
                 values = values.to_numpy() if hasattr(values, "to_numpy") else list(values)
-            array = pa.array(values, type=None if len(values) else pa.int64())
+            array = _arrow(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError, UnicodeEncodeError) as error:
         raise BadParameter(
             f"These {what}s are neither all integers nor all strings ({error}). "
@@ -63,6 +63,15 @@ def id_array(values: Any, what: str = "id") -> pa.Array:
         f"The {what}s are of type {kind}. An id is an integer or a string: "
         f"convert the column first, for example with astype('int64') or astype(str)."
     )
+
+
+def _arrow(values: Any) -> Any:
+    if len(values) == 0:
+        return pa.array([], pa.int64())
+    try:
+        return pa.array(values)
+    except OverflowError:  # Arrow takes int64 for granted
+        return pa.array(values, pa.uint64())
 
 
 class IdMap:

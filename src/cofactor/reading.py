@@ -263,8 +263,9 @@ def _list_bad(
     tables: Sources, table: Table, question: _Question, skipped: list[tuple[int, str]], most: int | None
 ) -> list[BadRow]:
     """The bad rows of a table, by row number from 1, with lines that are no rows at all among them."""
-    first = 2 if table.header else 1
-    lost = [BadRow(table.where, line - first + 1, None, None, None, None, why) for line, why in skipped]
+    lost = [
+        BadRow(table.where, line - table.first_line + 1, None, None, None, None, why) for line, why in skipped
+    ]
     select = f"row_number() OVER () AS row, {question.raw}, {question.reason} AS reason"
     columns = "(row, u, i, r, t, reason)"
     inner = Table(

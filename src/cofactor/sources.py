@@ -9,8 +9,9 @@ from __future__ import annotations
 import csv
 import gzip
 import re
+import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class Table:
         where: what to call it in a message: a file name, or "the table".
         names: column names as they stand there; columns 0, 1, … where there is no header.
         header: whether the names stand in the table.
+        first_line: the line of a text file on which its first row stands, from 1.
         types: DuckDB types of the columns; "VARCHAR" in a text file, "JSON" in a JSON file.
         sql: ``FROM`` clause under which the columns are called c0, c1, …
         parameters: of the clause.
@@ -59,7 +61,7 @@ class Table:
     sql: str
     parameters: tuple[Any, ...]
     kind: str
-    rejects: bool = field(default=False)
+    first_line: int = 1
 
 
 class Sources:
@@ -195,12 +197,12 @@ class Sources:
         if start == b"\x28\xb5\x2f\xfd" or start[:2] in (b"PK", b"BZ"):
             raise BadRatings(f"{where} is compressed in a way that is not read here. Unpack it, or use gzip.")
         try:
-            line = _first_line(path, packed)
-        except (OSError, EOFError, gzip.BadGzipFile, ValueError) as error:
+            line, blank = _first_line(path, packed)
+        except (OSError, EOFError, zlib.error, ValueError) as error:
             raise self._failure(where, error) from None
         if kind == "json" or line.lstrip().startswith("{"):
             return self._open_json(path, where, compression, line)
-        return self._open_text(path, where, compression, line)
+        return self._open_text(path, where, compression, line, blank)
 
     def _open_parquet(self, path: Path, where: str) -> Table:
         described = self._run(where, "DESCRIBE SELECT * FROM read_parquet(?)", (_literal(path),)).fetchall()
@@ -232,7 +234,7 @@ class Sources:
         )
         return Table(where, names, True, ("JSON",) * len(names), sql, (_literal(path),), "json")
 
-    def _open_text(self, path: Path, where: str, compression: str, line: str) -> Table:
+    def _open_text(self, path: Path, where: str, compression: str, line: str, blank: int) -> Table:
         sep = self._sep or _separator(line)
         fields = _fields(line, sep)
         header = not _is_data(fields)
@@ -241,13 +243,14 @@ class Sources:
         quote = "''" if len(sep) > 1 else "'\"'"
         options = (
             f"auto_detect=false, header={str(header).lower()}, delim={_string(sep)}, quote={quote}, escape={quote}, "
-            f"columns={{{columns}}}, compression={compression}, nullstr='', max_line_size=16777216"
+            f"columns={{{columns}}}, compression={compression}, nullstr='', skip={blank}, "
+            f"max_line_size=16777216"
         )
         if self._drop:
             options += ", store_rejects=true"
         sql = f"FROM read_csv(?, {options})"
         types = ("VARCHAR",) * len(names)
-        return Table(where, names, header, types, sql, (_literal(path),), "text", self._drop)
+        return Table(where, names, header, types, sql, (_literal(path),), "text", 1 + blank + header)
 
     def _described(
         self, where: str, names: tuple[str, ...], sql: str, parameters: tuple[Any, ...], kind: str
@@ -338,11 +341,12 @@ def _column(values: Any) -> Any:
     return values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values)
 
 
-def _first_line(path: Path, packed: bool) -> str:
+def _first_line(path: Path, packed: bool) -> tuple[str, int]:
+    """The first line that is not blank, and how many blank ones stand before it."""
     with gzip.open(path, "rb") if packed else path.open("rb") as file:
-        raw = b""
+        raw, blank = b"", -1
         while not raw.strip():
-            raw = file.readline(_FIRST_LINE)
+            raw, blank = file.readline(_FIRST_LINE), blank + 1
             if not raw:
                 raise ValueError("it holds nothing but empty lines")
             if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -351,7 +355,7 @@ def _first_line(path: Path, packed: bool) -> str:
                 raise ValueError("its first line holds NUL bytes, so it is no text")
             raw = raw.split(b"\r")[0] if b"\r" in raw.rstrip(b"\r\n") else raw
     try:
-        return raw.decode("utf-8-sig").rstrip("\r\n")
+        return raw.decode("utf-8-sig").rstrip("\r\n"), blank
     except UnicodeDecodeError:
         raise ValueError("its first line is not UTF-8 text") from None
 
