@@ -54,7 +54,8 @@ def check_state(
         if not np.isfinite(arrays[name]).all():
             raise BadModel(f"The array {name!r} holds values that are not finite. Fit the model anew.")
     indptr, indices = arrays["ratings_indptr"], arrays["ratings_indices"]
-    if indptr[0] != 0 or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
+    # Compared, not subtracted: a difference of hostile pointers can wrap around.
+    if indptr[0] != 0 or indptr[-1] != len(indices) or (indptr[1:] < indptr[:-1]).any():
         raise BadModel(
             "The row pointers of the stored ratings do not go with their number. Save the model again."
         )
@@ -62,6 +63,10 @@ def check_state(
         len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < items
     ):
         raise BadModel("The stored ratings name items that the model does not have. Save the model again.")
+    rising = np.concatenate([indices[1:] > indices[:-1], [True]])
+    rising[indptr[1:][indptr[1:] > 0] - 1] = True  # from one row to the next they may fall
+    if not rising.all():
+        raise BadModel("The stored ratings of a user are not in the order of items. Save the model again.")
     try:
         mean, (low, high) = float(facts["mean"]), map(float, facts["scale"])
     except (KeyError, TypeError, ValueError):
