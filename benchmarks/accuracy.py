@@ -53,16 +53,18 @@ def choose(setting: cf.ALS, trains: list[cf.Ratings]) -> list[str]:
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--choose", action="store_true", help="repeat the choice of reg on the training parts")
+    options.add_argument(
+        "--choose", action="store_true", help="repeat the choice of reg on the training parts"
+    )
     args = options.parse_args()
     folds = folds_100k(args.data)
     notes = choose(SETTING_100K, [train for train, _ in folds]) if args.choose else []
     errors = np.array([held_out(SETTING_100K, *pair) for pair in folds])
     plain = np.array([held_out(cf.Baseline(), *pair) for pair in folds])
     figures = [
-        Figure("ML-100K u1..u5, rank 8, RMSE", errors[:, 0].mean(), "stars", 0.912),
-        Figure("ML-100K u1..u5, rank 8, MAE", errors[:, 1].mean(), "stars"),
-        Figure("ML-100K u1..u5, Baseline, RMSE", plain[:, 0].mean(), "stars"),
+        Figure("ML-100K u1..u5, rank 8, RMSE", float(errors[:, 0].mean()), "stars", 0.912),
+        Figure("ML-100K u1..u5, rank 8, MAE", float(errors[:, 1].mean()), "stars"),
+        Figure("ML-100K u1..u5, Baseline, RMSE", float(plain[:, 0].mean()), "stars"),
     ]
     train, test = split_1m(args.data)
     if args.choose:

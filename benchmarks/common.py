@@ -35,7 +35,9 @@ class Figure:
 
 def parser(description: str) -> argparse.ArgumentParser:
     """The three options of every benchmark; more can be added."""
-    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument(
         "--data",
         type=Path,
@@ -60,7 +62,9 @@ def machine() -> dict[str, Any]:
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        models = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        models = [
+            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line
+        ]
         name = models[0] if models else name
     isa, bits = kernels.instruction_set()
     return {
@@ -76,7 +80,8 @@ def show(figures: list[Figure], as_json: bool, notes: list[str] | None = None) -
     """Print the figures; exit code 1 where a bound is not kept."""
     if as_json:
         told = [
-            {"name": f.name, "value": f.value, "unit": f.unit, "bound": f.bound, "holds": f.holds} for f in figures
+            {"name": f.name, "value": f.value, "unit": f.unit, "bound": f.bound, "holds": f.holds}
+            for f in figures
         ]
         print(json.dumps({"machine": machine(), "figures": told, "notes": notes or []}))
     else:
@@ -90,5 +95,3 @@ def show(figures: list[Figure], as_json: bool, notes: list[str] | None = None) -
             print(note)
     if any(f.holds is False for f in figures):
         sys.exit(1)
-
-

@@ -55,7 +55,7 @@ def contestant(name: str, path: Path, rank: int, threads: int) -> dict[str, floa
         def fit(rank):
             model = CMF(
                 k=rank,
-                lambda_=10.0,
+                lambda_=15.0,
                 use_cg=solver == "cg",
                 niter=SWEEPS,
                 nthreads=threads,
@@ -78,7 +78,7 @@ def contestant(name: str, path: Path, rank: int, threads: int) -> dict[str, floa
         dataset = from_interactions_df(frame)
 
         def fit(rank):
-            model = BiasedMFScorer(embedding_size=rank, epochs=SWEEPS, regularization=0.05)
+            model = BiasedMFScorer(embedding_size=rank, epochs=SWEEPS, regularization=0.07)
             model.train(dataset)
             return model
 
