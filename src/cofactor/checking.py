@@ -74,7 +74,7 @@ def check_ratings(
     wanted = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
     found = gather(source, wanted, scale, sep, drop=True, listed=_LISTED)
     ratings = found.ratings
-    common = {
+    common: dict[str, Any] = {
         "source": str(source)
         if isinstance(source, str) or hasattr(source, "__fspath__")
         else type(source).__name__,

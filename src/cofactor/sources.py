@@ -112,7 +112,9 @@ class Sources:
         statement = f"SELECT {select} {table.sql} {tail}"
         try:
             asked = self._connection.sql(statement, params=list(table.parameters))
-            return asked.to_arrow_reader(1 << 18)  # rows a batch
+            stream = getattr(asked, "to_arrow_reader", None)
+            stream = stream or asked.fetch_arrow_reader  # as it was called before DuckDB 1.5
+            return stream(1 << 18)  # rows a batch
         except self._failures as error:
             raise self._failure(table.where, error) from None
 
@@ -193,7 +195,7 @@ class Sources:
         if start == b"PAR1" or kind == "parquet":
             return self._open_parquet(path, where)
         packed = start[:2] == b"\x1f\x8b"
-        compression = "'gzip'" if packed else "'none'"
+        compression = "'gzip'" if packed else "'uncompressed'"
         if start == b"\x28\xb5\x2f\xfd" or start[:2] in (b"PK", b"BZ"):
             raise BadRatings(f"{where} is compressed in a way that is not read here. Unpack it, or use gzip.")
         try:

@@ -1,0 +1,200 @@
+"""Commands about ratings, models and the machine: demo, check, train, verify, doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cofactor.cli import options as opt
+from cofactor.cli.output import say, show_json
+from cofactor.cli.tell import (
+    show_check,
+    show_demo,
+    show_doctor,
+    show_training,
+    show_verified,
+)
+
+
+def demo(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="Where the page goes.")
+    ] = Path("cofactor-demo.html"),
+    user: Annotated[
+        str | None, typer.Option("--user", metavar="ID", help="Whom to recommend to (1 to 671).")
+    ] = None,
+    as_json: opt.JSON = False,
+) -> None:
+    """Do the main job on bundled ratings. Measure, fit, recommend, explain, and write a page of pictures.
+
+    \b
+    Example:
+      cofactor demo
+      cofactor demo --user 15 -o mine.html
+    """
+    from cofactor.demo import run_demo
+    from cofactor.report import write_page
+    from cofactor.tables import check_target
+
+    check_target(output)
+    done = run_demo(user)
+    write_page(done, output)
+    if as_json:
+        show_json({**done.to_dict(), "page": str(output)})
+        return
+    show_demo(done)
+    say(f"\nThe pictures are in {output}")
+
+
+def check(
+    file: opt.RatingsFile,
+    user: opt.UserColumn = None,
+    item: opt.ItemColumn = None,
+    rating: opt.RatingColumn = None,
+    timestamp: opt.TimeColumn = None,
+    no_timestamp: opt.NoTime = False,
+    sep: opt.Separator = None,
+    scale: opt.Scale = None,
+    as_json: opt.JSON = False,
+) -> None:
+    """Say what is in a file of ratings, and what is wrong with it. Exit code 3 if rows cannot be used.
+
+    \b
+    Example:
+      cofactor check ratings.csv
+      cofactor check ratings.csv --user userId --item movieId --scale 0.5,5
+    """
+    from cofactor.checking import check_ratings
+
+    keywords = opt.reading(user, item, rating, timestamp, no_timestamp, sep, scale)
+    report = check_ratings(file, **keywords).to_dict()
+    if as_json:
+        show_json(report)
+    else:
+        show_check(report)
+    if report["bad_rows"] or not report["ratings"]:
+        raise typer.Exit(3)
+
+
+def train(
+    file: opt.RatingsFile,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="The model's folder.", show_default=False)
+    ],
+    model: Annotated[str, typer.Option(metavar="NAME", help="ALS or Baseline.")] = "ALS",
+    rank: Annotated[int | None, typer.Option(help="Factors of each user and item. [ALS: 32]")] = None,
+    reg: Annotated[float | None, typer.Option(help="Regularization. [ALS: 1; Baseline: 5]")] = None,
+    reg_exponent: Annotated[
+        float | None, typer.Option(help="0: plain, 1: times the ratings of a row. [ALS: 0.5; Baseline: 0]")
+    ] = None,
+    sweeps: Annotated[int | None, typer.Option(help="Sweeps at most. [ALS: 15; Baseline: 20]")] = None,
+    biases: Annotated[
+        str | None, typer.Option(metavar="HOW", help="joint, sequential or none. [ALS: joint]")
+    ] = None,
+    solver: Annotated[
+        str | None, typer.Option(metavar="HOW", help="auto, cholesky or cg. [ALS: auto]")
+    ] = None,
+    tol: Annotated[
+        float | None, typer.Option(help="Stop once the objective falls by a smaller share than this.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the start and of the split.")] = 0,
+    dtype: Annotated[
+        str | None, typer.Option(metavar="KIND", help="float32 or float64. [ALS: float32]")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads. [all processors]")] = None,
+    holdout: Annotated[
+        float, typer.Option(metavar="SHARE", help="Ratings held out to measure; 0 measures nothing.")
+    ] = 0.1,
+    split: Annotated[
+        str, typer.Option(metavar="HOW", help="Hold out at random, or the latest by time.")
+    ] = "random",
+    on_bad: Annotated[
+        str, typer.Option(metavar="HOW", help="Rows that cannot be used: raise an error, or drop them.")
+    ] = "raise",
+    rejects: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where dropped rows are written.")
+    ] = None,
+    user: opt.UserColumn = None,
+    item: opt.ItemColumn = None,
+    rating: opt.RatingColumn = None,
+    timestamp: opt.TimeColumn = None,
+    no_timestamp: opt.NoTime = False,
+    sep: opt.Separator = None,
+    scale: opt.Scale = None,
+    as_json: opt.JSON = False,
+) -> None:
+    """Fit a model on a file of ratings, measure it, save it.
+
+    The errors are measured by a model that has not seen the held-out ratings. The model that is saved
+    is then fitted on all of them.
+
+    \b
+    Example:
+      cofactor train ratings.csv -o model
+      cofactor train ratings.csv -o model --rank 8 --reg 2 --split time --holdout 0.2
+    """
+    from cofactor.cli.jobs import train_model
+
+    given: dict[str, Any] = {
+        "rank": rank,
+        "reg": reg,
+        "reg_exponent": reg_exponent,
+        "sweeps": sweeps,
+        "biases": biases,
+        "solver": solver,
+        "tol": tol,
+        "dtype": dtype,
+        "threads": threads,
+    }
+    done = train_model(
+        file,
+        output,
+        model,
+        {name: value for name, value in given.items() if value is not None},
+        seed=seed,
+        holdout=holdout,
+        by=split,
+        on_bad=on_bad,
+        rejects=rejects,
+        reading=opt.reading(user, item, rating, timestamp, no_timestamp, sep, scale),
+    )
+    if as_json:
+        show_json(done.to_dict())
+    else:
+        show_training(done)
+
+
+def verify(folder: opt.ModelFolder, as_json: opt.JSON = False) -> None:
+    """Check a saved model, file by file. Sizes, checksums, and what is inside.
+
+    \b
+    Example:
+      cofactor verify model
+    """
+    from cofactor.storage import verify as verify_model
+
+    report = verify_model(folder).to_dict()
+    if as_json:
+        show_json(report)
+        return
+    show_verified(report)
+
+
+def doctor(as_json: opt.JSON = False) -> None:
+    """Say what cofactor runs on here. Version, vector code, threads, optional parts; and a self-test.
+
+    \b
+    Example:
+      cofactor doctor
+    """
+    from cofactor.doctor import examine
+
+    found = examine()
+    if as_json:
+        show_json(found.to_dict())
+    else:
+        show_doctor(found)
+    if not found.sound:
+        raise typer.Exit(1)

@@ -1,0 +1,241 @@
+"""What the commands do, from file to file. No printing here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from cofactor.errors import BadParameter, BadRatings, shorten
+from cofactor.folders import check_replaceable, resolve
+from cofactor.holdout import Holdout, measure_holdout
+from cofactor.ids import Id, IdMap
+from cofactor.models import MODELS, Explanation, Model, Recommendations
+from cofactor.models.base import check_choice
+from cofactor.ratings import Ratings
+from cofactor.storage import load, save
+from cofactor.tables import check_target, read_columns, write_table
+
+if TYPE_CHECKING:
+    from cofactor.catalog import Catalog
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What ``train_model`` did; ``holdout`` is None where nothing was measured."""
+
+    ratings: Ratings
+    model: Model
+    holdout: Holdout | None
+    output: Path
+
+    @property
+    def objective(self) -> list[float]:
+        """J after each sweep of the model that was saved."""
+        return [float(value) for value in getattr(self.model, "objective_", [])]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return {
+            "ratings": len(self.ratings),
+            "users": self.ratings.n_users,
+            "items": self.ratings.n_items,
+            "scale": list(self.ratings.scale),
+            "duplicates": self.ratings.duplicates,
+            "rejected": self.ratings.rejected,
+            "model": {"kind": type(self.model).__name__, **self.model.get_params()},
+            "objective": self.objective,
+            "holdout": None if self.holdout is None else self.holdout.to_dict(),
+            "output": str(self.output),
+        }
+
+
+def train_model(
+    file: str,
+    output: Path,
+    kind: str,
+    params: dict[str, Any],
+    *,
+    seed: int,
+    holdout: float,
+    by: str,
+    on_bad: str,
+    rejects: Path | None,
+    reading: dict[str, Any],
+) -> Training:
+    """Read ratings, measure the model on a holdout unless that is 0, fit it on all of them, save it."""
+    from cofactor.reading import read_ratings
+
+    check_choice("--model", kind, tuple(MODELS))
+    model = MODELS[kind]()
+    known = model.get_params()
+    for name in params:
+        if name not in known:
+            raise BadParameter(f"{kind} has no parameter {name!r}. It has: {', '.join(known)}.")
+    model.set_params(**params, **({"seed": seed} if "seed" in known else {}))
+    if params.get("biases") == "none":
+        model.set_params(biases=None)
+    check_replaceable(resolve(output))  # before the work, not after it
+    ratings = read_ratings(
+        file,
+        **reading,
+        on_bad=on_bad,  # type: ignore[arg-type]  # read_ratings checks it
+        rejects=None if rejects is None else check_target(rejects),
+    )
+    measured = measure_holdout(model, ratings, holdout, by, seed) if holdout != 0 else None
+    model.fit(ratings)
+    save(model, output)
+    return Training(ratings, model, measured, output)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """A table of user, item and rating, and what is to be said about it."""
+
+    table: pa.Table
+    notes: list[str] = field(default_factory=list)
+
+
+def predict_pair(folder: Path, user: str, item: str, *, clip: bool) -> Predictions:
+    """The predicted rating of one pair of ids as typed."""
+    model = load(folder)
+    return _predict(
+        model, pa.array([model.user_ids_.parse(user)]), pa.array([model.item_ids_.parse(item)]), clip
+    )
+
+
+def predict_file(folder: Path, pairs: Path, *, clip: bool, output: Path | None) -> Predictions:
+    """The predicted ratings of a file of pairs; written to ``output`` if given."""
+    if output is not None:
+        check_target(output, (".csv", ".parquet"))
+    model = load(folder)
+    table = read_columns(pairs, ("user", "item"))
+    users = _typed(table["user"], model.user_ids_, "user", pairs)
+    items = _typed(table["item"], model.item_ids_, "item", pairs)
+    found = _predict(model, users, items, clip)
+    if output is not None:
+        write_table(found.table, output)
+    return found
+
+
+def _predict(model: Model, users: pa.Array, items: pa.Array, clip: bool) -> Predictions:
+    ratings = model.predict(users, items, clip=clip)
+    notes = []
+    for ids, given, what in ((model.user_ids_, users, "user"), (model.item_ids_, items, "item")):
+        unknown = int((ids.positions(given, what) < 0).sum())
+        if unknown and len(given) == 1:
+            notes.append(
+                f"The model does not know {what} {shorten(given[0].as_py())}: the prediction is made of the rest."
+            )
+        elif unknown:
+            notes.append(
+                f"{unknown:,} of {len(given):,} pairs have {'a' if what == 'user' else 'an'} {what} that the model "
+                f"does not know: those predictions are made of the rest."
+            )
+    return Predictions(pa.table({"user": users, "item": items, "rating": pa.array(ratings)}), notes)
+
+
+def recommend(
+    folder: Path,
+    *,
+    user: str | None,
+    ratings: Path | None,
+    n: int,
+    exclude: Sequence[str],
+    among: Sequence[str] | None,
+    include_seen: bool,
+    titles: Path | None,
+    output: Path | None,
+) -> tuple[Recommendations, Catalog | None]:
+    """The best items for one user, for somebody with a file of ratings, or (neither given) for all users."""
+    if output is not None:
+        check_target(output, (".csv", ".parquet"))
+    model, catalog = load(folder), _catalog(titles)
+    parse = model.item_ids_.parse
+    choice: dict[str, Any] = {
+        "n": n,
+        "exclude_seen": not include_seen,
+        "exclude": [parse(item) for item in exclude],
+        "among": None if among is None else [parse(item) for item in among],
+    }
+    if user is not None:
+        found = model.recommend(model.user_ids_.parse(user), **choice)
+    elif ratings is not None:
+        found = _recommend_to_new(model, ratings, choice)
+    else:
+        found = model.recommend(model.user_ids_.array, **choice)
+    if output is not None:
+        table = found.to_arrow()
+        if catalog is not None:
+            text = [catalog.title(item) for item in found.items.to_pylist()]
+            table = table.append_column("title", pa.array(text, pa.string()))
+        write_table(table, output)
+    return found, catalog
+
+
+def _recommend_to_new(model: Model, path: Path, choice: dict[str, Any]) -> Recommendations:
+    table = read_columns(path, ("item", "rating"))
+    items = _typed(table["item"], model.item_ids_, "item", path).to_pylist()
+    pairs: list[tuple[Id, float]] = []
+    for row, (item, text) in enumerate(zip(items, table["rating"].to_pylist()), start=1):
+        try:
+            pairs.append((item, float(text)))
+        except (TypeError, ValueError):
+            raise BadRatings(
+                f"{path}, row {row}: the rating {shorten(text)} is not a number. Mend that row, or leave it out."
+            ) from None
+        if not np.isfinite(pairs[-1][1]):
+            raise BadRatings(
+                f"{path}, row {row}: the rating {text} is not finite. Mend that row, or leave it out."
+            )
+    try:
+        return model.recommend(ratings=pairs, **choice)
+    except BadParameter as error:
+        raise BadRatings(f"{path}: {error}") from None
+
+
+def similar(
+    folder: Path, item: str, *, n: int, titles: Path | None
+) -> tuple[Recommendations, Catalog | None]:
+    """The items most like one."""
+    model, catalog = load(folder), _catalog(titles)
+    return model.similar_items(model.item_ids_.parse(item), n), catalog
+
+
+def explain(
+    folder: Path, user: str, item: str, *, titles: Path | None
+) -> tuple[Explanation, Id, Id, Catalog | None]:
+    """A score taken apart, and the ids of its user and item."""
+    model, catalog = load(folder), _catalog(titles)
+    who, what = model.user_ids_.parse(user), model.item_ids_.parse(item)
+    return model.explain(who, what), who, what, catalog
+
+
+def _catalog(path: Path | None) -> Catalog | None:
+    if path is None:
+        return None
+    from cofactor.catalog import read_catalog
+
+    return read_catalog(path)
+
+
+def _typed(column: pa.ChunkedArray, ids: IdMap, what: str, path: Path) -> pa.Array:
+    """Ids from a file in the kind that the model has: text becomes integers where the ids are integers."""
+    column = column.combine_chunks()
+    if pa.types.is_integer(column.type) or ids.kind == "string":
+        return column
+    encoded = column.dictionary_encode()
+    parsed = [ids.parse(text) for text in encoded.dictionary.to_pylist()]
+    codes = encoded.indices.to_numpy()
+    for code, value in enumerate(parsed):
+        if isinstance(value, str):
+            row = int(np.argmax(codes == code)) + 1
+            raise BadRatings(
+                f"{path}, row {row}: {what} {shorten(value)} is not a whole number, as the {what} ids of this "
+                f"model are. Give ids as they stood in the ratings."
+            )
+    return pa.array(parsed).take(encoded.indices)
