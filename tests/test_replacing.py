@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import cofactor as cf
-from cofactor import replacing, storage
+from cofactor import storage
+from cofactor.storage import replacing
 from tests.test_storage import BOTH_WAYS, fitted, same
 
 STEPS = ["mkdir", "open", "fsync", "rename", "unlink", "rmdir", "fchmod", "chmod"]  # of os, by any caller
@@ -104,7 +105,7 @@ KILLED = """
     # For each k: a process that is killed before its k-th step. Prints what is there afterwards.
     import os, signal, sys
     import cofactor as cf
-    from cofactor import replacing
+    from cofactor.storage import replacing
     from tests.test_replacing import Step
     from tests.test_storage import same
 
@@ -208,7 +209,7 @@ def test_between_two_renames_the_old_model_is_found(ratings, tmp_path):
 WRITERS = """
     import sys
     import cofactor as cf
-    from cofactor import replacing
+    from cofactor.storage import replacing
 
     folder, swap = sys.argv[1:]
     models = [cf.load(f"{folder}/{name}") for name in ("old", "new")]

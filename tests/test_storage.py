@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import cofactor as cf
-from cofactor import replacing
-from cofactor.id_table import read_ids, write_ids
 from cofactor.ids import IdMap
 from cofactor.ratings import Ratings
+from cofactor.storage import replacing
+from cofactor.storage.id_table import read_ids, write_ids
 from tests.conftest import make_ratings
 from tests.golden.make_model_v1 import ratings as golden_ratings
 

@@ -112,9 +112,7 @@ class Sources:
         statement = f"SELECT {select} {table.sql} {tail}"
         try:
             asked = self._connection.sql(statement, params=list(table.parameters))
-            stream = getattr(asked, "to_arrow_reader", None)
-            stream = stream or asked.fetch_arrow_reader  # as it was called before DuckDB 1.5
-            return stream(1 << 18)  # rows a batch
+            return asked.to_arrow_reader(1 << 18)  # rows a batch
         except self._failures as error:
             raise self._failure(table.where, error) from None
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import cofactor as cf
-from cofactor.folders import MANIFEST
+from cofactor.storage.folders import MANIFEST
 
 
 def sealed(folder: Path, change=lambda manifest: None, text=lambda text: text) -> None:

@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load, save
 
 import cofactor as cf
-from cofactor.folders import FACTORS, IDS
+from cofactor.storage.folders import FACTORS, IDS
 from tests.hostile.spoiling import refused, sealed, setting
 
 # -- the arrays ------------------------------------------------------------------------------------

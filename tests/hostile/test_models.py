@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 import cofactor as cf
-from cofactor import folders
-from cofactor.folders import FACTORS, FILES, IDS, MANIFEST
-from cofactor.storage import ModelReport
+from cofactor.storage import ModelReport, folders
+from cofactor.storage.folders import FACTORS, FILES, IDS, MANIFEST
 from tests.hostile.spoiling import refused, sealed, setting, taken_or_refused, without
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from cofactor.errors import BadParameter, BadRatings, shorten
-from cofactor.folders import check_replaceable, resolve
 from cofactor.holdout import Holdout, measure_holdout
 from cofactor.ids import Id, IdMap
 from cofactor.models import MODELS, Explanation, Model, Recommendations
 from cofactor.models.base import check_choice
 from cofactor.ratings import Ratings
 from cofactor.storage import load, save
+from cofactor.storage.folders import check_replaceable, resolve
 from cofactor.tables import check_target, read_columns, write_table
 
 if TYPE_CHECKING:

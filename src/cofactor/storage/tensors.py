@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from cofactor.errors import BadModel, shorten
-from cofactor.strict_json import parse_json
+from cofactor.storage.strict_json import parse_json
 
 _DTYPES = {
     "F64": "<f8",

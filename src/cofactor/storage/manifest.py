@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 
 import cofactor
 from cofactor.errors import BadModel, BadParameter, CofactorError, shorten
-from cofactor.folders import FACTORS, FORMAT, IDS, LONGEST_MANIFEST, MANIFEST
 from cofactor.ids import IdMap
 from cofactor.models import MODELS
 from cofactor.models.als import check_regularization
 from cofactor.models.base import Model
 from cofactor.models.factors import FactorModel
-from cofactor.strict_json import parse_json
+from cofactor.storage.folders import FACTORS, FORMAT, IDS, LONGEST_MANIFEST, MANIFEST
+from cofactor.storage.strict_json import parse_json
 
 FORMAT_VERSION = 1
 

@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cofactor.errors import CofactorError
-from cofactor.folders import (
+from cofactor.storage.folders import (
     ATTEMPTS,
     FILES,
     HARMLESS,

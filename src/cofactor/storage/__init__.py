@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from cofactor.errors import BadModel, BadParameter, CofactorError, shorten
-from cofactor.folders import (
+from cofactor.models.base import Model
+from cofactor.storage.folders import (
     FACTORS,
     FILES,
     IDS,
@@ -30,11 +31,16 @@ from cofactor.folders import (
     open_folder,
     resolve,
 )
-from cofactor.id_table import read_ids, write_ids
-from cofactor.manifest import Manifest, build_model, parse_manifest, plain_hyperparameters, write_manifest
-from cofactor.models.base import Model
-from cofactor.replacing import replace_folder
-from cofactor.tensors import map_file, map_tensors, write_tensors
+from cofactor.storage.id_table import read_ids, write_ids
+from cofactor.storage.manifest import (
+    Manifest,
+    build_model,
+    parse_manifest,
+    plain_hyperparameters,
+    write_manifest,
+)
+from cofactor.storage.replacing import replace_folder
+from cofactor.storage.tensors import map_file, map_tensors, write_tensors
 
 _MEND = "Copy the whole folder again from where it was saved, or fit and save the model anew."
 
