@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ settings.register_profile(
 settings.load_profile("cofactor")
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """Skip for want of a part of the system, or fail where all parts must be there."""
     if os.environ.get("COFACTOR_REQUIRE_ALL") == "1":
         pytest.fail(f"{what} is missing, and COFACTOR_REQUIRE_ALL=1")

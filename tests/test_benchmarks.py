@@ -36,7 +36,7 @@ def run(script, *arguments, **environment):
     )
 
 
-@pytest.mark.parametrize("script", ["accuracy.py", "speed.py", "reading.py"])
+@pytest.mark.parametrize("script", ["accuracy.py", "speed.py", "reading.py", "ranking.py", "startup.py"])
 def test_the_json_object(script, data):
     """Exit code 1 only says that a bound is not kept, as it may be on such small tables."""
     done = run(script, "--quick", "--json", COFACTOR_DATA=str(data))
@@ -48,6 +48,7 @@ def test_the_json_object(script, data):
         assert set(figure) == {"name", "value", "unit", "bound", "holds"}
         assert (figure["holds"] is None) == (figure["bound"] is None)
         assert figure["value"] > 0
+        assert figure["unit"]
     failed = any(figure["holds"] is False for figure in told["figures"])
     assert done.returncode == int(failed)
 

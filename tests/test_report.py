@@ -1,16 +1,19 @@
 """The page: self-contained, safe with any title, the same for the same input; and its pictures."""
 
 import re
+import subprocess
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from shutil import which
 
+import matplotlib.image
 import numpy as np
 import pytest
 
 from cofactor import figures, report
 from cofactor.demo import Demo, run_demo
 from cofactor.errors import BadParameter
-from tests.conftest import make_ratings
+from tests.conftest import make_ratings, missing
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -218,3 +221,29 @@ def test_labels_of_the_map_do_not_overlap(monkeypatch: pytest.MonkeyPatch) -> No
         assert not any(box.overlaps(other) for other in boxes[:k])
     assert svg.count("A title of number") == len(boxes)
     assert "A title of number 0" in svg  # the best known first
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_a_browser_draws_the_page(page: str, tmp_path, width: int) -> None:
+    """Hostile titles and all: something of every stripe of it is drawn, and nothing sticks out at the right."""
+    browser = next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := which(name))), None
+    )
+    if browser is None:
+        missing("Chromium")
+    (tmp_path / "page.html").write_text(page, "utf-8")
+    quiet = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking hide-scrollbars"
+    command = [browser, *(f"--{flag}" for flag in quiet.split()), f"--user-data-dir={tmp_path / 'profile'}"]
+    # A headless window may not be as narrow as a phone; a frame can be.
+    frame = f'<body style="margin:0"><iframe src="page.html" width="{width}" height="5000" style="border:0">'
+    (tmp_path / "frame.html").write_text(frame + "</iframe></body>", "utf-8")
+    command += [f"--screenshot={tmp_path / 'page.png'}", "--window-size=1200,5000"]
+    done = subprocess.run([*command, (tmp_path / "frame.html").as_uri()], capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    picture = matplotlib.image.imread(tmp_path / "page.png")[:, :, :3]
+    assert picture.shape[1] >= width
+    drawn = picture[:2500]  # the page is longer than this at any width
+    for stripe in np.array_split(drawn, 10):
+        assert len(np.unique(stripe.reshape(-1, 3), axis=0)) > 20
+    edge = drawn[:, width - 8 : width].reshape(-1, 3)
+    assert len(np.unique(edge, axis=0)) == 1

@@ -100,7 +100,7 @@ def _fit(demo: Demo) -> dict[str, str]:
     return {
         "objective_heading": "Alternating least squares never rises",
         "objective_note": (
-            "Each sweep solves all users exactly, then all items. The objective, squared error plus "
+            "Each sweep solves all users, then all items. The objective, squared error plus "
             "regularization, can only fall."
         ),
         "objective": figures.objective([sweep.objective for sweep in sweeps]),
