@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
 import csv
-import os
-import secrets
+import io
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from cofactor.columns import encode_ids, find_columns, id_expression, number_exp
 from cofactor.errors import BadParameter, BadRatings, shorten
 from cofactor.ratings import LARGEST_RATING, Ratings
 from cofactor.sources import Sources, Table
+from cofactor.tables import check_target, write_whole
 
 _LISTED = 20
 
@@ -70,6 +71,8 @@ def read_ratings(
         raise BadParameter(f'on_bad is {on_bad!r}; give "raise" or "drop".')
     if rejects is not None and on_bad != "drop":
         raise BadParameter('rejects= names a file for dropped rows; it needs on_bad="drop".')
+    if rejects is not None:
+        check_target(rejects)
     wanted = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
     found = gather(
         source, wanted, scale, sep, drop=on_bad == "drop", listed=None if rejects is not None else 0
@@ -226,18 +229,20 @@ class _Columns:
 def _read(tables: Sources, table: Table, question: _Question) -> tuple[_Columns, int]:
     import pyarrow as pa
 
-    select = (
-        f"{question.user} AS u, {question.item} AS i, CAST({question.rating} AS FLOAT) AS r, {question.time} AS t, "
-        f"{question.reason} IS NULL AS good"
-    )
-    if question.has_times is False:
-        select = select.replace(", NULL AS t", "")
+    asked = {
+        "u": question.user,
+        "i": question.item,
+        "r": f"TRY_CAST({question.rating} AS FLOAT)",  # beyond float it is bad, and filtered out
+        "good": f"{question.reason} IS NULL",
+    }
+    if question.has_times:
+        asked["t"] = question.time
     users: list[Any] = []
     items: list[Any] = []
     values: list[NDArray[np.float32]] = []
     times: list[NDArray[np.int64]] = []
     n_bad = 0
-    for batch in tables.batches(table, select):
+    for batch in tables.batches(table, ", ".join(f"{sql} AS {name}" for name, sql in asked.items())):
         good = batch.column("good")
         wrong = len(good) - (good.true_count if len(good) else 0)
         if wrong:
@@ -281,11 +286,12 @@ def _list_bad(
         inner, "*", "WHERE reason IS NOT NULL" + (f" LIMIT {most}" if most else "")
     ).read_all()
     tables.skipped_lines()
+    # Lines that were skipped have a row number too: the k-th of them, at row s, comes before the r-th row
+    # that was read where s − k ≤ r.
+    shifts = [gone.row - k for k, gone in enumerate(lost)]
     rows = []
     for row in found.to_pylist():
-        number = int(row["row"])
-        for gone in lost:  # lines that were skipped have a number too
-            number += gone.row <= number
+        number = row["row"] + bisect.bisect_right(shifts, row["row"])
         rows.append(BadRow(table.where, number, row["u"], row["i"], row["r"], row["t"], row["reason"]))
     return sorted(lost + rows, key=lambda bad: bad.row)
 
@@ -307,20 +313,12 @@ def _refusal(bad: list[BadRow], total: int, several: bool) -> BadRatings:
 
 def _write_rejects(path: str | Path, bad: list[BadRow]) -> None:
     """All or nothing, to a CSV file."""
-    target = Path(path)
-    if target.is_dir() or not target.parent.is_dir():
-        raise BadParameter(
-            f"rejects={str(path)!r} is not a place for a file. Give a file name in a folder that exists."
-        )
-    beside = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
-    try:
-        with beside.open("x", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["file", "row", "user", "item", "rating", "timestamp", "reason"])
-            writer.writerows([b.where, b.row, b.user, b.item, b.rating, b.timestamp, b.reason] for b in bad)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(target)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+
+    def write(file: IO[bytes]) -> None:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        writer = csv.writer(text)
+        writer.writerow(["file", "row", "user", "item", "rating", "timestamp", "reason"])
+        writer.writerows([b.where, b.row, b.user, b.item, b.rating, b.timestamp, b.reason] for b in bad)
+        text.detach()  # flushes, and leaves the file open
+
+    write_whole(path, write)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import re
 import zlib
 from collections.abc import Iterator, Sequence
@@ -108,13 +109,15 @@ class Sources:
     # -- asking ----------------------------------------------------------------------------------
 
     def query(self, table: Table, select: str, tail: str = "") -> Any:
-        """An Arrow stream of ``SELECT select FROM table tail``; failures name the table."""
+        """An Arrow stream of ``SELECT select FROM table tail``; failures name the table and, where it can be
+        told, the line.
+        """
         statement = f"SELECT {select} {table.sql} {tail}"
         try:
             asked = self._connection.sql(statement, params=list(table.parameters))
             return asked.to_arrow_reader(1 << 18)  # rows a batch
         except self._failures as error:
-            raise self._failure(table.where, error) from None
+            raise self._table_failure(table, error) from None
 
     def batches(self, table: Table, select: str) -> Iterator[Any]:
         """The record batches of ``query``."""
@@ -125,7 +128,7 @@ class Sources:
             except StopIteration:
                 return
             except self._failures as error:
-                raise self._failure(table.where, error) from None
+                raise self._table_failure(table, error) from None
             yield batch
 
     def skipped_lines(self) -> list[tuple[int, str]]:
@@ -146,6 +149,16 @@ class Sources:
             return self._connection.execute(statement, list(parameters))
         except self._failures as error:
             raise self._failure(where, error) from None
+
+    def _table_failure(self, table: Table, error: BaseException) -> BadRatings:
+        if table.kind == "json":
+            line = _first_bad_json(Path(table.parameters[0]))
+            if line is not None:
+                return BadRatings(
+                    f"{table.where}, line {line} is not a JSON object. Mend that line, or pass "
+                    f'on_bad="drop" to leave such lines out.'
+                )
+        return self._failure(table.where, error)
 
     def _failure(self, where: str, error: BaseException) -> BadRatings:
         text = str(error)
@@ -214,18 +227,12 @@ class Sources:
         )
 
     def _open_json(self, path: Path, where: str, compression: str, line: str) -> Table:
-        import json
-
-        try:
-            first = json.loads(line)
-        except ValueError:
-            first = None
-        if not isinstance(first, dict):
+        if not _is_object(line):
             raise BadRatings(
                 f"{where}, line 1 is not a JSON object. Give JSON lines: one object such as "
                 f'{{"user": 1, "item": 2, "rating": 3}} on each line.'
             )
-        names = tuple(map(str, first))
+        names = tuple(json.loads(line))
         columns = ", ".join(f"{_string(name)}: 'JSON'" for name in names)
         renamed = ", ".join(f"{_quoted(name)} AS c{k}" for k, name in enumerate(names))
         sql = (
@@ -358,6 +365,27 @@ def _first_line(path: Path, packed: bool) -> tuple[str, int]:
         return raw.decode("utf-8-sig").rstrip("\r\n"), blank
     except UnicodeDecodeError:
         raise ValueError("its first line is not UTF-8 text") from None
+
+
+def _first_bad_json(path: Path) -> int | None:
+    """The first line, from 1, that is not blank and no JSON object: DuckDB's own count can be one off."""
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path, "rb") if packed else path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip() and not _is_object(line):
+                    return number
+    except (OSError, EOFError, zlib.error):
+        pass  # the packing is at fault, not a line
+    return None
+
+
+def _is_object(line: bytes | str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _separator(line: str) -> str:
