@@ -151,6 +151,14 @@ def test_scipy_matrices():
     assert rows_of(zero) == [(0, 0, 0.0), (0, 1, 2.0)]  # a stored zero is a rating
 
 
+def test_json_lines_need_not_all_have_every_name(tmp_path):
+    lines = '{"item":1,"user":1,"rating":2}\n{"user":1,"item":2,"rating":3,"timestamp":7}\n'
+    file = text(tmp_path, lines, "r.jsonl")
+    with pytest.raises(cf.BadRatings, match=r"row 1 .*time is missing"):
+        cf.read_ratings(file)
+    assert rows_of(file, timestamp=False) == [(1, 1, 2.0), (1, 2, 3.0)]
+
+
 def test_columns_named_and_found(tmp_path):
     file = text(tmp_path, "who,what,how much,when\na,b,3,2020-01-01T00:00:01Z\n")
     named = {"user": "who", "item": "what", "rating": "how much", "timestamp": "when"}

@@ -6,9 +6,6 @@ they mean is decided by those who ask for them, from all rows.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
 import re
 import zlib
 from collections.abc import Iterator, Sequence
@@ -19,6 +16,15 @@ from typing import Any
 
 from cofactor import kernels
 from cofactor.errors import BadParameter, BadRatings, shorten
+from cofactor.sniffing import (
+    find_separator,
+    first_bad_json,
+    first_keys,
+    first_line,
+    is_data,
+    is_object,
+    split_line,
+)
 
 _KINDS = {
     ".csv": "text",
@@ -36,8 +42,6 @@ _KINDS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-_SEPARATORS = (",", "\t", ";", "|")
-_FIRST_LINE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ class Sources:
 
     def _table_failure(self, table: Table, error: BaseException) -> BadRatings:
         if table.kind == "json":
-            line = _first_bad_json(Path(table.parameters[0]))
+            line = first_bad_json(Path(table.parameters[0]))
             if line is not None:
                 return BadRatings(
                     f"{table.where}, line {line} is not a JSON object. Mend that line, or pass "
@@ -210,7 +214,7 @@ class Sources:
         if start == b"\x28\xb5\x2f\xfd" or start[:2] in (b"PK", b"BZ"):
             raise BadRatings(f"{where} is compressed in a way that is not read here. Unpack it, or use gzip.")
         try:
-            line, blank = _first_line(path, packed)
+            line, blank = first_line(path, packed)
         except (OSError, EOFError, zlib.error, ValueError) as error:
             raise self._failure(where, error) from None
         if kind == "json" or line.lstrip().startswith("{"):
@@ -227,12 +231,12 @@ class Sources:
         )
 
     def _open_json(self, path: Path, where: str, compression: str, line: str) -> Table:
-        if not _is_object(line):
+        if not is_object(line):
             raise BadRatings(
                 f"{where}, line 1 is not a JSON object. Give JSON lines: one object such as "
                 f'{{"user": 1, "item": 2, "rating": 3}} on each line.'
             )
-        names = tuple(json.loads(line))
+        names = first_keys(path)
         columns = ", ".join(f"{_string(name)}: 'JSON'" for name in names)
         renamed = ", ".join(f"{_quoted(name)} AS c{k}" for k, name in enumerate(names))
         sql = (
@@ -242,10 +246,10 @@ class Sources:
         return Table(where, names, True, ("JSON",) * len(names), sql, (_literal(path),), "json")
 
     def _open_text(self, path: Path, where: str, compression: str, line: str, blank: int) -> Table:
-        sep = self._sep or _separator(line)
-        fields = _fields(line, sep)
-        header = not _is_data(fields)
-        names = tuple(fields) if header else tuple(str(k) for k in range(len(fields)))
+        sep = self._sep or find_separator(line)
+        cells = split_line(line, sep)
+        header = not is_data(cells)
+        names = tuple(cells) if header else tuple(str(k) for k in range(len(cells)))
         columns = ", ".join(f"c{k}: 'VARCHAR'" for k in range(len(names)))
         quote = "''" if len(sep) > 1 else "'\"'"
         options = (
@@ -346,69 +350,6 @@ def _column(values: Any) -> Any:
     import pyarrow as pa
 
     return values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values)
-
-
-def _first_line(path: Path, packed: bool) -> tuple[str, int]:
-    """The first line that is not blank, and how many blank ones stand before it."""
-    with gzip.open(path, "rb") if packed else path.open("rb") as file:
-        raw, blank = b"", -1
-        while not raw.strip():
-            raw, blank = file.readline(_FIRST_LINE), blank + 1
-            if not raw:
-                raise ValueError("it holds nothing but empty lines")
-            if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                raise ValueError("it is UTF-16 text; save it as UTF-8")
-            if b"\0" in raw:
-                raise ValueError("its first line holds NUL bytes, so it is no text")
-            raw = raw.split(b"\r")[0] if b"\r" in raw.rstrip(b"\r\n") else raw
-    try:
-        return raw.decode("utf-8-sig").rstrip("\r\n"), blank
-    except UnicodeDecodeError:
-        raise ValueError("its first line is not UTF-8 text") from None
-
-
-def _first_bad_json(path: Path) -> int | None:
-    """The first line, from 1, that is not blank and no JSON object: DuckDB's own count can be one off."""
-    try:
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rb") if packed else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip() and not _is_object(line):
-                    return number
-    except (OSError, EOFError, zlib.error):
-        pass  # the packing is at fault, not a line
-    return None
-
-
-def _is_object(line: bytes | str) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _separator(line: str) -> str:
-    if line.count("::") >= 2:
-        return "::"
-    return max(_SEPARATORS, key=lambda sep: (line.count(sep), -_SEPARATORS.index(sep)))
-
-
-def _fields(line: str, sep: str) -> list[str]:
-    if len(sep) > 1:
-        return line.split(sep)
-    return next(csv.reader([line], delimiter=sep), [])
-
-
-def _is_data(fields: list[str]) -> bool:
-    """Whether a first line is a rating, not a header: user, item, rating[, time] with a numeric rating."""
-    if len(fields) not in (3, 4):
-        return False
-    try:
-        float(fields[2])
-    except ValueError:
-        return False
-    return True
 
 
 def _literal(path: Path) -> str:
