@@ -157,6 +157,7 @@ def check_recommend(make: Maker, ratings: Ratings) -> None:
     assert together.to_arrow().column_names == ["user", "item", "score"]
     assert together.users.to_pylist() == [user for user in several for _ in range(3)]
     assert list(together.items) == [item for user in several for item in model.recommend(user, n=3).items]
+    assert [*model.recommend(iter(several), n=3)] == [*together]  # any iterable, even one that runs once
     assert len(model.recommend([], n=3)) == 0
     assert "item" in str(together)
     for n in (0, -1, 2.5, True, "3", None):
@@ -282,7 +283,7 @@ def check_unknown_ids(make: Maker, ratings: Ratings) -> None:
     with pytest.raises(cf.BadParameter, match="integers"):
         model.recommend("100")  # "100" is not 100
     with pytest.raises(cf.UnknownUser):
-        model.recommend([user, nobody])
+        model.recommend(iter([user, nobody]))
 
 
 def check_extremes(make: Maker, ratings: Ratings) -> None:

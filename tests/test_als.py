@@ -369,6 +369,24 @@ def test_no_regularization_needs_long_rows(ratings):
     assert (np.diff(model.objective_) <= 1e-9 * model.objective_[:-1]).all()
 
 
+def test_without_regularization_a_short_newcomer_is_not_determined():
+    model = cf.ALS(rank=3, reg=0, sweeps=3, dtype="float64").fit(make_ratings(density=1.0))
+    with pytest.raises(cf.SingularSystem, match=r"3 ratings for 4 unknowns"):
+        model.recommend(ratings={"i001": 5, "i002": 4, "i003": 3})
+    assert len(model.recommend(ratings={"i001": 5, "i002": 4, "i003": 3, "i004": 2}, n=3)) == 3
+
+
+def test_parts_do_not_depend_on_the_blocks_they_are_made_in(monkeypatch):
+    from cofactor.models import explaining
+
+    model = cf.ALS(rank=4, sweeps=3).fit(make_ratings())
+    whole = model.explain(103, "i001")
+    monkeypatch.setattr(explaining, "_BLOCK", 3)
+    for one, other in zip(whole.parts, model.explain(103, "i001").parts):
+        assert one.item == other.item
+        assert one.part == pytest.approx(other.part, rel=1e-9)
+
+
 def test_a_singular_row_is_named_by_its_id():
     """Everybody rates the same way: with no regularization the factors of a side are not determined."""
     users, items = np.divmod(np.arange(40, dtype=np.int32), 8)

@@ -168,7 +168,10 @@ class ALS(AlternatingModel):
         dtype: "float32" or "float64", of the factors.
         threads: None for all processors. The result does not depend on it, to the bit.
 
-    After ``fit``, see ``FactorModel`` for the attributes.
+    A sweep solves the users, then the items. After the last one the users are solved once more, exactly, so
+    that each is the minimizer for the final items, as a user folded in later is; not so with
+    ``biases="sequential"``, which is the textbook procedure to the letter. After ``fit``, see
+    ``FactorModel`` for the attributes.
     """
 
     rank: int = 32

@@ -84,7 +84,8 @@ class Model(ABC):
         """Learn from ratings, afresh; returns the model.
 
         ``callback(model, sweep, objective)`` is called after each sweep, counted from 1; where it
-        returns something true, the fit stops there. ``progress`` shows a bar on stderr: True, False, or
+        returns something true, the fit stops there; the next sweep changes the model's arrays in place.
+        ``progress`` shows a bar on stderr: True, False, or
         None for "where somebody is watching and it takes long". After an interruption or an error the
         model is not fitted.
         """

@@ -19,8 +19,9 @@ from cofactor.errors import (
     UnknownUser,
     shorten,
 )
-from cofactor.ids import Id, IdMap, Ids
+from cofactor.ids import Id, IdMap, Ids, id_array
 from cofactor.models.base import Model, OwnRatings, check_whole
+from cofactor.models.explaining import explain_row
 from cofactor.models.factor_state import FLOATS, check_state
 from cofactor.models.folding import merge_users, one_user, replace_rows
 from cofactor.models.results import Explanation, Part, Recommendations
@@ -119,7 +120,7 @@ class FactorModel(Model):
             return self._recommendations(*found, self.mean_ + bias)
 
         single = isinstance(user, (str, int, np.integer))
-        positions = self._user_positions([user] if single else user)  # type: ignore[list-item, arg-type]
+        positions = self._user_positions(id_array([user] if single else user, "user"))
         parts = []
         for begin in range(0, len(positions), _QUERY_BATCH):
             at = positions[begin : begin + _QUERY_BATCH]
@@ -219,10 +220,10 @@ class FactorModel(Model):
 
     # -- known and unknown ---------------------------------------------------------------------
 
-    def _user_positions(self, users: Ids) -> NDArray[np.int32]:
+    def _user_positions(self, users: pa.Array) -> NDArray[np.int32]:
         positions = self.user_ids_.positions(users, "user")
         if (positions < 0).any():
-            first = list(users)[int(np.argmax(positions < 0))]
+            first = users[int(np.argmax(positions < 0))].as_py()
             raise UnknownUser(
                 f"User {shorten(first)} is not among the {len(self.user_ids_):,} users of this model. "
                 f"Use recommend(ratings=...) for somebody new, or fold_in(ratings) to add them."
@@ -243,6 +244,13 @@ class FactorModel(Model):
     def _solve_users(self, rows: Compressed) -> tuple[NDArray[Any], NDArray[Any]]:
         """Factors and bias of users with these ratings, exactly, items as they are."""
         dtype = self.item_factors_.dtype
+        unknowns = self.item_factors_.shape[1] + self._biased
+        short = np.flatnonzero((self.reg == 0) & (rows.counts > 0) & (rows.counts < unknowns))
+        if len(short):
+            raise SingularSystem(
+                f"New user number {short[0] + 1} has {rows.counts[short[0]]} ratings for {unknowns} unknowns, and "
+                f"reg is 0. Fit the model with reg > 0."
+            )
         factors = np.zeros((len(rows), self.item_factors_.shape[1]), dtype)
         bias = np.zeros(len(rows), dtype)
         _, singular = kernels.solve_rows(
@@ -288,33 +296,27 @@ class FactorModel(Model):
     def explain(self, user: Id, item: Id) -> Explanation:
         """See ``Model.explain``.
 
-        The user's row solves  A [u, b] = Σ_j z_j t_j  with z_j = [v_j, 1], A = Σ_j z_j z_jᵀ + λI and
-        t_j = r_j − μ − c_j, so  u·v = Σ_j (wᵀz_j) t_j  where  A w = [v, 0]:  one part a rating. What the
-        stored u has beyond that (it may be older than V) is counted to the user.
+        The parts are of the user's factors for the items as they are now (``explaining.explain_row``). What
+        the stored factors have beyond that, where they are older, is counted to the user.
         """
         self._check_fitted()
-        at = int(self._user_positions([user])[0])
+        at = int(self._user_positions(id_array([user], "user"))[0])
         target = self._item_position(item)
         score = float(self._predict_at(np.array([at], np.int32), np.array([target], np.int32))[0])
         own_bias, item_bias = float(self.user_bias_[at]), float(self.item_bias_[target])
         rated, values = self.ratings_.row(at)
         v = self.item_factors_[target].astype(np.float64)
         joint = self._biased and not self._bias_first
-        border = np.ones((len(rated), 1)) if joint else np.empty((len(rated), 0))
-        z = np.hstack([self.item_factors_[rated].astype(np.float64), border])
-        residual = (
-            values.astype(np.float64)
-            - self.mean_
-            - self.item_bias_[rated]
-            - (own_bias if self._bias_first else 0.0)
-        )
+        known = self.mean_ + (own_bias if self._bias_first else 0.0)
         reg = float(self._row_reg(np.array([len(rated)]))[0])
-        if len(v) and len(rated):
-            system = z.T @ z + reg * np.eye(z.shape[1])
-            weight = np.linalg.solve(system, np.concatenate([v, np.zeros(border.shape[1])]))
-            adds = (z @ weight) * residual
-        else:
-            adds = np.zeros(len(rated))  # without factors, ratings speak through the user's bias alone
+        adds = explain_row(
+            v,
+            lambda part: self.item_factors_[rated[part]],
+            lambda part: values[part].astype(np.float64) - known - self.item_bias_[rated[part]],
+            len(rated),
+            reg,
+            joint,
+        )
         order = np.argsort(-np.abs(adds), kind="stable") if len(v) else np.empty(0, np.int64)
         parts = tuple(
             Part(raw, float(values[place]), float(adds[place]))
