@@ -105,3 +105,18 @@ def test_huge_ids():
     with pytest.raises(cf.BadParameter) as caught:
         IdMap([1]).positions([long])
     assert len(str(caught.value)) < 300
+
+
+def test_many_at_once_as_one_by_one():
+    rng = np.random.default_rng(0)
+    for known in (
+        rng.choice(10**6, 500, replace=False),
+        [f"{k:x}" for k in rng.choice(10**6, 500, replace=False)],
+    ):
+        ids = IdMap(known)
+        asked = [
+            *np.asarray(known).tolist(),
+            *np.asarray(known)[:9].tolist(),
+            *([7, -1] if ids.kind == "integer" else ["z"]),
+        ]
+        assert_array_equal(ids.positions(asked), [ids.position(a) for a in asked])

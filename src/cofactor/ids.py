@@ -21,6 +21,7 @@ from cofactor.errors import BadParameter, shorten
 Id: TypeAlias = int | str
 Ids: TypeAlias = Iterable[Id]
 
+_FEW = 32
 _INT64_MAX = np.iinfo(np.int64).max
 
 
@@ -153,9 +154,8 @@ class IdMap:
                 f"The {what}s here are {self.kind}s, such as {shorten(self._array[0].as_py())}; "
                 f"these are {given}. Convert them: an id is never converted silently."
             )
-        if array.type != self._array.type:  # int64 against uint64
-            array = array.cast(self._array.type, safe=False) if _fits(array, self._array.type) else array
-        if array.type != self._array.type:
+        few = len(array) <= _FEW  # then a search for each is quicker than a hash table of all ids
+        if few or array.type != self._array.type:  # or int64 against uint64
             return np.fromiter((self.position(v) for v in array.to_pylist()), np.int32, len(array))
         found = pc.index_in(array, value_set=self._array)
         return np.asarray(found.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int32)
@@ -187,12 +187,6 @@ class IdMap:
             except ValueError:
                 pass
         return text
-
-
-def _fits(array: pa.Array, kind: pa.DataType) -> bool:
-    bounds = pc.min_max(array)
-    info = np.iinfo(np.uint64 if kind == pa.uint64() else np.int64)
-    return bool(bounds["min"].as_py() >= info.min and bounds["max"].as_py() <= info.max)
 
 
 def _sorted_distinct(array: pa.Array) -> tuple[pa.Array, NDArray[np.int32]]:

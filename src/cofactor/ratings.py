@@ -48,7 +48,8 @@ class Compressed:
 
     def take(self, rows: NDArray[Any]) -> Compressed:
         """The given rows, in the given order."""
-        counts = self.counts[rows]
+        rows = np.asarray(rows, np.int64)
+        counts = self.indptr[rows + 1] - self.indptr[rows]
         indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         places = np.repeat(self.indptr[rows] - indptr[:-1], counts) + np.arange(indptr[-1])
         return Compressed(indptr, self.indices[places], self.values[places])
