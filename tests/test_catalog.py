@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import cofactor as cf
@@ -34,6 +35,30 @@ def test_without_titles():
     catalog = cf.read_catalog({"item": [3, 1], "colour": ["red", "blue"]})
     assert (catalog.title(1), catalog.genres(1)) == ("1", ())
     assert catalog.facts["colour"].to_pylist() == ["blue", "red"]
+
+
+def test_a_file_without_header(tmp_path):
+    (tmp_path / "movies.dat").write_text("1::Toy Story (1995)::Animation|Children's\n2::Heat::\n")
+    catalog = cf.read_catalog(tmp_path / "movies.dat")
+    assert catalog.title(1) == "Toy Story (1995)"
+    assert (catalog.genres(1), catalog.genres(2)) == (("Animation", "Children's"), ())
+    assert catalog.facts.column_names == ["item", "title", "genres"]
+
+
+def test_titles_are_what_they_are(tmp_path):
+    titles = ['"Sorry"', "[1]", "[REC]", "nan", "1984"]
+    catalog = cf.read_catalog({"item": range(5), "title": titles})
+    assert [catalog.title(k) for k in range(5)] == titles
+    (tmp_path / "i.jsonl").write_text('{"item": 1, "title": 1984, "genres": [null, "a"]}\n')
+    assert cf.read_catalog(tmp_path / "i.jsonl").title(1) == "1984"
+    assert cf.read_catalog(tmp_path / "i.jsonl").genres(1) == ("a",)
+
+
+def test_files_that_do_not_go_together(tmp_path):
+    pq.write_table(pa.table({"item": [1], "year": [1999]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"item": [2], "year": ["old"]}), tmp_path / "b.parquet")
+    with pytest.raises(cf.BadRatings, match="do not go together"):
+        cf.read_catalog(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,7 @@ def rows_of(source, **options):
         "ratings.dat": "1::2::3::4\n5::6::1::8\n",
         "no-header.csv": "1,2,3.0,4\n5,6,1,8\n",
         "crlf.csv": "user,item,rating,timestamp\r\n1,2,3,4\r\n5,6,1,8\r\n",
+        "bom-blank.csv": "\ufeff\n\nuser,item,rating,timestamp\n1,2,3,4\n5,6,1,8\n",
         "bom.csv": "\ufeffuser,item,rating,timestamp\n1,2,3,4\n5,6,1,8\n",
         "blank-lines.csv": "\n\nuser,item,rating,timestamp\n1,2,3,4\n\n5,6,1,8\n\n",
         "bars.txt": "userId|movieId|rating|timestamp\n1|2|3|4\n5|6|1|8\n",
@@ -185,9 +186,10 @@ def test_columns_named_and_found(tmp_path):
     ("times", "want"),
     [
         (["1970-01-01", "1970-01-02 00:00:00"], [0, 86400]),
-        (["12", "13.0"], [12, 13]),
+        (["12", "13.9"], [12, 13]),
+        (["2020-01-01T00:00:01.9+02:00", "2020-01-01T00:00:01Z"], [1577829601, 1577836801]),
         ([np.datetime64("1970-01-01T00:00:05", "s"), np.datetime64("1970-01-01T00:01", "s")], [5, 60]),
-        ([1.0, 2.0], [1, 2]),
+        ([1.9, -0.5], [1, -1]),
         ([pd.Timestamp("1970-01-01 01:00", tz="Europe/Paris"), pd.Timestamp("1970-01-01", tz="UTC")], [0, 0]),
     ],
 )
@@ -252,6 +254,67 @@ def test_bad_rows_dropped_and_written(tmp_path):
             cf.read_ratings(ragged, on_bad="drop", rejects=place)
 
 
+line = st.sampled_from(["1,2,3", "1,2,x", ",2,3", "1,2", "1,2,3,4"])
+
+
+@given(st.lists(line, min_size=1, max_size=30))
+def test_every_bad_line_has_its_number(tmp_path_factory, lines):
+    folder = tmp_path_factory.mktemp("bad")
+    file = text(folder, "\n".join(["user,item,rating", *lines]) + "\n")
+    if "1,2,3" in lines:
+        cf.read_ratings(file, on_bad="drop", rejects=folder / "rejects.csv")
+    else:
+        with pytest.raises(cf.BadRatings, match=f"all {len(lines)} rows are bad"):
+            cf.read_ratings(file, on_bad="drop", rejects=folder / "rejects.csv")
+    with (folder / "rejects.csv").open(encoding="utf-8", newline="") as kept:
+        numbers = [int(row["row"]) for row in csv.DictReader(kept)]
+    assert numbers == [k for k, written in enumerate(lines, start=1) if written != "1,2,3"]
+
+
+def test_rejects_never_replace_what_is_read(tmp_path):
+    file = text(tmp_path, BAD_ROWS)
+    for source in (file, tmp_path, str(tmp_path / "*.csv")):
+        with pytest.raises(cf.BadParameter, match="one of the files to read"):
+            cf.read_ratings(source, on_bad="drop", rejects=tmp_path / "." / "r.csv")
+    assert file.read_text() == BAD_ROWS
+
+
+def test_a_rating_on_the_end_of_the_scale_is_on_it():
+    """As a float32 0.1 is more than 0.1, and 0.7 is less than 0.7."""
+    for end, scale in ((0.1, (-1, 0.1)), (0.7, (0.7, 2))):
+        table = pa.table({"user": [1], "item": [1], "rating": pa.array([end], pa.float32())})
+        assert len(cf.read_ratings(table, scale=scale)) == 1
+
+
+def test_names_of_folders_are_no_columns(tmp_path):
+    folder = tmp_path / "user=9" / "rating=1" / "timestamp=7"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"user": [1], "item": [2], "rating": [3.0]}), folder / "r.parquet")
+    text(folder, "user,item,rating\n1,2,3\n")
+    text(folder, '{"user":1,"item":2,"rating":3}\n', "r.jsonl")
+    for name in ("r.parquet", "r.csv", "r.jsonl"):
+        assert rows_of(folder / name) == [(1, 2, 3.0)]
+
+
+def test_files_of_several_kinds_are_refused(tmp_path):
+    text(tmp_path, "user,item,rating\n1,2,3\n", "a.csv")
+    text(tmp_path, '{"user":1,"item":3,"rating":3}\n', "b.csv")  # whatever its name says
+    for source in (tmp_path, str(tmp_path / "*")):
+        with pytest.raises(cf.BadRatings, match=r"a\.csv is text and .*b\.csv is json"):
+            cf.read_ratings(source)
+
+
+def test_half_floats_and_path_likes(tmp_path):
+    table = {"user": [1], "item": [2], "rating": np.array([1.5], np.float16)}
+    assert rows_of(table) == [(1, 2, 1.5)]
+
+    class PathLike:
+        def __fspath__(self):
+            return str(text(tmp_path, "user,item,rating\n1,2,3\n"))
+
+    assert rows_of(PathLike()) == [(1, 2, 3.0)]
+
+
 def test_rows_are_counted_in_their_own_file(tmp_path):
     text(tmp_path, "user,item,rating\n" + "1,1,1\n" * 7, "a.csv")
     text(tmp_path, "user,item,rating\n1,2,3\n1,2,x\n", "b.csv")
@@ -277,6 +340,10 @@ def test_duplicates(tmp_path):
         {"sep": ""},
         {"sep": "\n"},
         {"sep": 3},
+        {"sep": "a\n"},
+        {"user": 0},
+        {"user": False},
+        {"timestamp": True},
     ],
     ids=str,
 )

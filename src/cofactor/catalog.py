@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 
 from cofactor.columns import encode_ids, find_columns, id_expression
-from cofactor.errors import BadRatings, shorten
+from cofactor.errors import BadRatings, first_sentence, shorten
 from cofactor.ids import Id, IdMap
+from cofactor.sniffing import is_item
 from cofactor.sources import Sources
 
 
@@ -57,13 +59,13 @@ def read_catalog(
 ) -> Catalog:
     """Read a table of items, one row each, from the kinds of files and tables that ``read_ratings`` takes.
 
-    Columns are found by their usual names, or named by ``item``, ``title``, ``genres``; a file without header
-    cannot be read. Genres are lists, or text with "|" between them. Raises ``BadRatings`` where an item is
-    missing or stands there twice.
+    Columns are found by their usual names, or named by ``item``, ``title``, ``genres``. A text file whose first
+    line starts with digits has no header, and its columns in this order. Genres are lists, or text with "|"
+    between them. Raises ``BadRatings`` where an item is missing or stands there twice.
     """
     wanted = {"item": item, "title": title, "genres": genres}
-    tables_read, encoded, kinds = [], [], set()
-    with Sources(source, sep) as tables:
+    tables_read, encoded, kind = [], [], ""
+    with Sources(source, sep, is_row=is_item) as tables:
         for table in tables:
             columns = find_columns(table, wanted, ("item",))
             facts = tables.query(table, "*").read_all()
@@ -73,12 +75,16 @@ def read_catalog(
             column = ids.read_all().column(0).combine_chunks()
             if column.null_count:
                 row = column.is_null().to_pylist().index(True) + 1
-                raise BadRatings(f"{table.where}, row {row}: the item is missing. Give every row an item id.")
+                raise BadRatings(
+                    f"{table.where}, row {row}: the item is missing, or neither an integer nor a string. "
+                    f"Give every row an item id."
+                )
             encoded.append([column.dictionary_encode()])
-            kinds.add(table.kind)
+            kind = table.kind
             chosen = {role: facts.column(at) for role, at in columns.items()}
-            tables_read.append((facts.rename_columns(list(table.names)), chosen, len(column)))
-    item_ids, codes = encode_ids(encoded, "item", kinds.pop() if len(kinds) == 1 else "typed")
+            names = table.names if table.header else tuple(columns)
+            tables_read.append((facts.rename_columns(list(names)), chosen, len(column)))
+    item_ids, codes = encode_ids(encoded, "item", kind)
     if len(codes) == 0:
         raise BadRatings("There is not one item below the header. Give a table with a row for each item.")
     if len(item_ids) < len(codes):
@@ -87,9 +93,15 @@ def read_catalog(
             f"Item {shorten(item_ids.id(twice))} stands there {times} times. Keep one row for each item."
         )
     order = pa.array(codes).to_numpy().argsort()
-    titles = [t for _, chosen, n in tables_read for t in _texts(chosen.get("title"), n)]
-    labels = [_labels(g) for _, chosen, n in tables_read for g in _values(chosen.get("genres"), n)]
-    joined = pa.concat_tables([facts for facts, _, _ in tables_read], promote_options="permissive")
+    titles = [t for _, chosen, n in tables_read for t in _texts(_values(chosen.get("title"), n, kind))]
+    labels = [_labels(g) for _, chosen, n in tables_read for g in _values(chosen.get("genres"), n, kind)]
+    try:
+        every = [facts for facts, _, _ in tables_read]
+        joined = pa.concat_tables(every, promote_options="permissive") if len(every) > 1 else every[0]
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise BadRatings(
+            f"The files do not go together: {first_sentence(str(error))}. Give them the same columns."
+        ) from None
     return Catalog(
         item_ids,
         tuple(titles[k] for k in order),
@@ -98,27 +110,20 @@ def read_catalog(
     )
 
 
-def _values(column: Any, n: int) -> list[Any]:
-    return [None] * n if column is None else [_unquoted(value) for value in column.to_pylist()]
+def _values(column: Any, n: int, kind: str) -> list[Any]:
+    """The cells of a column, which is None where there is none; those of a JSON file come as JSON text."""
+    if column is None:
+        return [None] * n
+    if kind != "json":
+        return list(column.to_pylist())
+    return [None if text is None else json.loads(text) for text in column.to_pylist()]
 
 
-def _unquoted(value: Any) -> Any:
-    """A cell of a JSON file comes as JSON text."""
-    if isinstance(value, str) and value[:1] in ('"', "["):
-        import json
-
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
-
-
-def _texts(column: Any, n: int) -> list[str | None]:
-    return [None if value is None or str(value).strip() == "" else str(value) for value in _values(column, n)]
+def _texts(values: list[Any]) -> list[str | None]:
+    return [None if value is None or str(value).strip() == "" else str(value) for value in values]
 
 
 def _labels(value: Any) -> tuple[str, ...]:
     parts = value if isinstance(value, list) else str(value or "").split("|")
     none = ("", "(no genres listed)")
-    return tuple(text for part in parts if (text := str(part).strip()) not in none)
+    return tuple(text for part in parts if (text := str(part or "").strip()) not in none)

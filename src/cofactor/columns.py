@@ -36,8 +36,12 @@ def find_columns(table: Table, wanted: dict[str, Any], required: tuple[str, ...]
     A role that is not ``required`` may be missing; one that is False is not looked for. Raises ``BadRatings``
     for what is missing or not clear.
     """
+    for role, name in wanted.items():
+        if not (name is None or isinstance(name, str) or (name is False and role not in required)):
+            raise BadParameter(f"{role}={name!r} is not the name of a column. Give a string.")
     have = f"{table.where} has the columns {shorten(', '.join(table.names), 300)}"
-    if not table.header and len(table.names) in (3, 4) and not any(wanted.get(role) for role in wanted):
+    enough = len(required) <= len(table.names) <= len(wanted)
+    if not table.header and enough and not any(wanted.values()):
         order = dict(zip(wanted, range(len(table.names))))
         return {role: at for role, at in order.items() if wanted.get(role) is not False}
     found: dict[str, int] = {}
@@ -89,6 +93,18 @@ def id_expression(column: str, kind: str, table: Table, role: str) -> str:
     )
 
 
+def odd_ids(column: str, kind: str, table: Table, role: str) -> list[str]:
+    """Cases of a column that can hold what is no id, in a file whose columns have no types."""
+    if kind == "JSON":
+        return [
+            f"WHEN json_type({column}) NOT IN ('NULL', 'VARCHAR', 'UBIGINT', 'BIGINT') "
+            f"THEN 'the {role} is neither an integer below 2**64 nor a string'"
+        ]
+    if table.kind == "text":
+        return [f"WHEN contains({column}, chr(0)) THEN 'the {role} holds a NUL byte'"]
+    return []
+
+
 def number_expression(column: str, kind: str, table: Table) -> tuple[str, str]:
     """The rating of a row as a double, NULL where it is not a number; and NULL where there is nothing."""
     if kind in _NUMBERS or kind.startswith("DECIMAL"):
@@ -108,13 +124,19 @@ def number_expression(column: str, kind: str, table: Table) -> tuple[str, str]:
 
 def time_expression(column: str, kind: str, table: Table) -> str:
     """The time of a row in whole Unix seconds, NULL where it is missing or not a time."""
-    if kind in _NUMBERS or kind.startswith("DECIMAL"):
+    if kind in _INTEGERS or kind in ("HUGEINT", "UHUGEINT"):
         return f"TRY_CAST({column} AS BIGINT)"
+    if kind in _NUMBERS or kind.startswith("DECIMAL"):
+        return f"TRY_CAST(floor({column}) AS BIGINT)"
     if kind == "DATE" or kind.startswith("TIMESTAMP"):
         return f"TRY_CAST(floor(epoch({column})) AS BIGINT)"
     if kind in ("VARCHAR", "JSON"):
         text = f"({column}->>'$')" if kind == "JSON" else f"trim({column})"
-        return f"coalesce(TRY_CAST({text} AS BIGINT), TRY_CAST(floor(epoch(TRY_CAST({text} AS TIMESTAMP))) AS BIGINT))"
+        return (  # TIMESTAMPTZ minds an offset; where there is none, the connection's time zone is UTC
+            f"coalesce(CASE WHEN contains({text}, '.') THEN TRY_CAST(floor(TRY_CAST({text} AS DOUBLE)) AS BIGINT) "
+            f"ELSE TRY_CAST({text} AS BIGINT) END, "
+            f"TRY_CAST(floor(epoch(TRY_CAST({text} AS TIMESTAMPTZ))) AS BIGINT))"
+        )
     raise BadRatings(
         f"In {table.where} the time column {table.names[int(column[1:])]!r} is of type {kind}. Times are Unix seconds, "
         f"dates or timestamps; pass timestamp=False to read none."

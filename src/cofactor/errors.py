@@ -9,6 +9,15 @@ def shorten(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else f"{text[: limit - 20]}…{text[-8:]} ({len(text):,} characters)"
 
 
+def first_sentence(text: str) -> str:
+    """What another library says, short enough for a message: its first line, without its kind of error."""
+    line = next(iter(text.strip().splitlines()), "")
+    for _ in range(2):
+        kind, colon, rest = line.partition("Error: ")
+        line = rest if colon and kind.replace(" ", "").isalpha() else line
+    return "".join(c if c.isprintable() else " " for c in line)[:200].rstrip(". ")
+
+
 class CofactorError(Exception):
     """Any error that cofactor raises on purpose. ``exit_code`` is what the command ends with."""
 

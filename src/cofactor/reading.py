@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import csv
 import io
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,18 @@ from typing import IO, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.columns import encode_ids, find_columns, id_expression, number_expression, time_expression
+from cofactor.columns import (
+    encode_ids,
+    find_columns,
+    id_expression,
+    number_expression,
+    odd_ids,
+    time_expression,
+)
 from cofactor.errors import BadParameter, BadRatings, shorten
 from cofactor.ratings import LARGEST_RATING, Ratings
-from cofactor.sources import Sources, Table
+from cofactor.sniffing import is_rating
+from cofactor.sources import Sources, Table, find_files
 from cofactor.tables import check_target, write_whole
 
 _LISTED = 20
@@ -72,7 +81,7 @@ def read_ratings(
     if rejects is not None and on_bad != "drop":
         raise BadParameter('rejects= names a file for dropped rows; it needs on_bad="drop".')
     if rejects is not None:
-        check_target(rejects)
+        _check_rejects(rejects, source)
     wanted = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
     found = gather(
         source, wanted, scale, sep, drop=on_bad == "drop", listed=None if rejects is not None else 0
@@ -112,7 +121,7 @@ def gather(
     parts: list[_Columns] = []
     bad: list[BadRow] = []
     reasons: Counter[str] = Counter()
-    with Sources(source, sep, drop) as tables:
+    with Sources(source, sep, drop, is_rating) as tables:
         for table in tables:
             question = _Question(table, find_columns(table, wanted, ("user", "item", "rating")), low, high)
             columns, n_bad = _read(tables, table, question)
@@ -134,10 +143,8 @@ def gather(
     rejected = sum(reasons.values())
     if sum(len(part.values) for part in parts) == 0:
         return Gathered(None, rejected, reasons, bad)
-    kinds = {part.kind if part.kind in ("text", "json") else "typed" for part in parts}
-    written = kinds.pop() if len(kinds) == 1 else "typed"
-    user_ids, users = encode_ids([part.user for part in parts], "user", written)
-    item_ids, items = encode_ids([part.item for part in parts], "item", written)
+    user_ids, users = encode_ids([part.user for part in parts], "user", parts[0].kind)
+    item_ids, items = encode_ids([part.item for part in parts], "item", parts[0].kind)
     values = np.concatenate([part.values for part in parts])
     times = [part.times for part in parts if part.times is not None]
     if 0 < len(times) < len(parts):
@@ -158,7 +165,9 @@ def gather(
 
 
 def _name(source: Any) -> str:
-    return shorten(str(source), 120).strip("'") if isinstance(source, (str, Path)) else "The table"
+    return (
+        shorten(os.fspath(source), 120).strip("'") if isinstance(source, (str, os.PathLike)) else "The table"
+    )
 
 
 def _check_scale(scale: Any) -> tuple[float, float]:
@@ -191,6 +200,8 @@ class _Question:
         self.rating, raw_rating = number_expression(*typed("rating"), table)
         self.time = "NULL"
         cases = [
+            *odd_ids(*typed("user"), table, "user"),
+            *odd_ids(*typed("item"), table, "item"),
             f"WHEN {self.user} IS NULL THEN 'the user is missing'",
             f"WHEN {self.item} IS NULL THEN 'the item is missing'",
             f"WHEN {raw_rating} IS NULL THEN 'the rating is missing'",
@@ -198,9 +209,12 @@ class _Question:
             f"WHEN NOT isfinite({self.rating}) THEN 'the rating is not finite'",
             f"WHEN abs({self.rating}) > {LARGEST_RATING!r} THEN 'the rating is beyond ±{LARGEST_RATING:g}'",
         ]
-        if (low, high) != (-LARGEST_RATING, LARGEST_RATING):
+        if (low, high) != (
+            -LARGEST_RATING,
+            LARGEST_RATING,
+        ):  # as float32, like the ratings: 0.1 is on (0.1, 1)
             cases.append(
-                f"WHEN {self.rating} NOT BETWEEN {low!r} AND {high!r} "
+                f"WHEN CAST({self.rating} AS FLOAT) NOT BETWEEN {low!r}::DOUBLE::FLOAT AND {high!r}::DOUBLE::FLOAT "
                 f"THEN 'the rating is outside the scale {low:g} to {high:g}'"
             )
         if self.has_times:
@@ -300,7 +314,8 @@ def _refusal(bad: list[BadRow], total: int, several: bool) -> BadRatings:
     """One paragraph that names each of the first bad rows."""
     told = []
     for row in bad[:_LISTED]:
-        value = row.rating if "rating" in row.reason else row.timestamp if "time" in row.reason else None
+        named = {"user": row.user, "item": row.item, "rating": row.rating, "time": row.timestamp}
+        value = next((said for what, said in named.items() if row.reason.startswith(f"the {what} ")), None)
         said = f": {shorten(value)}" if value is not None else ""
         told.append(f"{row.where + ', ' if several else ''}row {row.row} ({row.reason}{said})")
     where = "" if several else f"{bad[0].where}: " if bad else ""
@@ -309,6 +324,16 @@ def _refusal(bad: list[BadRow], total: int, several: bool) -> BadRatings:
         f"{where}{total:,} bad row{'s' if total != 1 else ''}: {'; '.join(told)}{more}. Mend them, or pass "
         f'on_bad="drop" to leave such rows out (rejects="rejects.csv" keeps a list).'
     )
+
+
+def _check_rejects(path: str | Path, source: Any) -> None:
+    """A place for the list, found unfit before the work starts and not after it."""
+    target = check_target(path)
+    files = find_files(source) if isinstance(source, (str, os.PathLike)) and target.exists() else []
+    if any(file.samefile(target) for file in files):
+        raise BadParameter(
+            f"rejects={str(path)!r} is one of the files to read, and would be replaced. Name another file."
+        )
 
 
 def _write_rejects(path: str | Path, bad: list[BadRow]) -> None:

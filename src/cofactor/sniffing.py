@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import gzip
@@ -12,24 +13,28 @@ from pathlib import Path
 from typing import IO, cast
 
 _SEPARATORS = (",", "\t", ";", "|")
-_LONGEST = 1 << 20  # bytes of a first line
+_LONGEST = 1 << 20  # bytes of a first line, with the blank ones before it
 
 
 def first_line(path: Path, packed: bool) -> tuple[str, int]:
     """The first line that is not blank, and how many blank ones stand before it."""
     with gzip.open(path, "rb") if packed else path.open("rb") as file:
-        raw, blank = b"", -1
+        raw, blank, read = b"", -1, 0
         while not raw.strip():
             raw, blank = file.readline(_LONGEST), blank + 1
+            read += len(raw)
             if not raw:
                 raise ValueError("it holds nothing but empty lines")
+            if read >= _LONGEST:
+                raise ValueError(f"no line begins and ends in its first {_LONGEST:,} bytes")
+            raw = raw if blank else raw.removeprefix(codecs.BOM_UTF8)
             if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
                 raise ValueError("it is UTF-16 text; save it as UTF-8")
             if b"\0" in raw:
                 raise ValueError("its first line holds NUL bytes, so it is no text")
             raw = raw.split(b"\r")[0] if b"\r" in raw.rstrip(b"\r\n") else raw
     try:
-        return raw.decode("utf-8-sig").rstrip("\r\n"), blank
+        return raw.decode().rstrip("\r\n"), blank
     except UnicodeDecodeError:
         raise ValueError("its first line is not UTF-8 text") from None
 
@@ -53,7 +58,7 @@ def first_keys(path: Path) -> tuple[str, ...]:
         for line in itertools.islice(file, 1000):
             if is_object(line):
                 names |= dict.fromkeys(json.loads(line))
-    return tuple(names)
+    return tuple(name for name in names if name)  # SQL has no empty names
 
 
 def _open_lines(path: Path) -> IO[bytes]:
@@ -84,7 +89,7 @@ def split_line(line: str, sep: str) -> list[str]:
     return next(csv.reader([line], delimiter=sep), [])
 
 
-def is_data(cells: list[str]) -> bool:
+def is_rating(cells: list[str]) -> bool:
     """Whether a first line is a rating, not a header: user, item, rating[, time] with a numeric rating."""
     if len(cells) not in (3, 4):
         return False
@@ -93,3 +98,8 @@ def is_data(cells: list[str]) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_item(cells: list[str]) -> bool:
+    """Whether a first line is an item, not a header: a numeric id, and more."""
+    return len(cells) > 1 and cells[0].isascii() and cells[0].isdigit()

@@ -6,22 +6,25 @@ they mean is decided by those who ask for them, from all rows.
 
 from __future__ import annotations
 
+import codecs
+import csv
+import os
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
 from cofactor import kernels
-from cofactor.errors import BadParameter, BadRatings, shorten
+from cofactor.errors import BadParameter, BadRatings, first_sentence, shorten
+from cofactor.frames import to_arrow
 from cofactor.sniffing import (
     find_separator,
     first_bad_json,
     first_keys,
     first_line,
-    is_data,
     is_object,
     split_line,
 )
@@ -42,6 +45,10 @@ _KINDS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+
+
+_IN_MEMORY = "the table"
+_PARQUET = "read_parquet(?, hive_partitioning=false)"  # the columns of the file, none from names of folders
 
 
 @dataclass(frozen=True)
@@ -73,26 +80,36 @@ class Sources:
     """Tables of a path, folder, glob, or object in memory, behind one DuckDB connection.
 
     ``with Sources(source) as tables: for table in tables: ...``. Raises ``BadRatings`` for what cannot be
-    opened, in one paragraph. ``drop`` skips lines that are not of the table's form, and counts them.
+    opened, in one paragraph. ``drop`` skips lines that are not of the table's form, and counts them;
+    ``is_row`` tells by the fields of a text file's first line that it is a row and not a header.
     """
 
-    def __init__(self, source: Any, sep: str | None = None, drop: bool = False) -> None:
+    def __init__(
+        self,
+        source: Any,
+        sep: str | None = None,
+        drop: bool = False,
+        is_row: Callable[[list[str]], bool] = lambda fields: False,
+    ) -> None:
         """Looks at the source; nothing is read but first lines."""
         import duckdb
 
-        if sep is not None and (not isinstance(sep, str) or not 1 <= len(sep) <= 4 or sep in '"\n\r'):
+        if sep is not None and (
+            not isinstance(sep, str) or not 1 <= len(sep) <= 4 or set(sep) & set('"\n\r\0')
+        ):
             raise BadParameter(
                 f"sep is {sep!r}; give the character or two between columns, such as ',' or '::'."
             )
-        self._sep, self._drop = sep, drop
+        self._sep, self._drop, self._is_row = sep, drop, is_row
         self._files: list[Path] = []
         self._object: Any = None
-        if isinstance(source, (str, Path)):
-            self._files = _find_files(source)
+        if isinstance(source, (str, os.PathLike)):
+            self._files = find_files(source)
         else:
-            self._object = _to_arrow(source)
+            self._object = to_arrow(source)
         config = {"threads": str(kernels.thread_count()), "autoinstall_known_extensions": "false"}
         self._connection = duckdb.connect(":memory:", config=config)
+        self._connection.execute("SET TimeZone = 'UTC'")
         self._failures = (duckdb.Error, OSError, UnicodeDecodeError, EOFError)
 
     def __enter__(self) -> Sources:
@@ -107,8 +124,15 @@ class Sources:
     def __iter__(self) -> Iterator[Table]:
         if self._object is not None:
             yield self._open_object()
+        first: Table | None = None
         for path in self._files:
-            yield self._open_file(path)
+            table = self._open_file(path)
+            first = first or table
+            if table.kind != first.kind:  # whatever their names say; ids of JSON come marked
+                raise BadRatings(
+                    f"{first.where} is {first.kind} and {table.where} is {table.kind}. Give files of one kind."
+                )
+            yield table
 
     # -- asking ----------------------------------------------------------------------------------
 
@@ -146,7 +170,7 @@ class Sources:
             self._connection.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
         except self._failures:
             return []  # no text file has been read with rejects
-        return [(int(line), _first_sentence(str(reason))) for line, reason in rows]
+        return [(int(line), first_sentence(str(reason))) for line, reason in rows]
 
     def _run(self, where: str, statement: str, parameters: Sequence[Any]) -> Any:
         try:
@@ -175,13 +199,26 @@ class Sources:
             found = re.search(
                 r"(Expected Number of Columns.*|Value with unterminated.*|Invalid unicode.*)", text
             )
-            reason = found.group(1) if found else reason or _first_sentence(what[0])
+            reason = found.group(1) if found else reason or first_sentence(what[0])
+            mend = (
+                "Save the file as UTF-8, for example with iconv -f latin1 -t utf-8,"
+                if "unicode" in reason
+                else "Mend that line, give sep= if the separator is another one,"
+            )
             return BadRatings(
-                f"{where}, line {line.group(1)}: {reason.strip().rstrip('.')}. Mend that line, give sep= if the "
-                f'separator is another one, or pass on_bad="drop" to leave such lines out.'
+                f"{where}, line {line.group(1)}: {reason.strip().rstrip('.')}. {mend} or pass "
+                f'on_bad="drop" to leave such lines out.'
+            )
+        if "state machine reached an invalid state" in text:
+            return BadRatings(
+                f"{where} has line ends of several kinds (LF, CRLF, CR). Write it with one, for example with dos2unix."
+            )
+        if where == _IN_MEMORY:
+            return BadRatings(
+                f"{where} cannot be read: {first_sentence(text)}. Convert that column, or leave it out."
             )
         return BadRatings(
-            f"{where} cannot be read: {_first_sentence(text)}. It may be damaged, cut short, or of another "
+            f"{where} cannot be read: {first_sentence(text)}. It may be damaged, cut short, or of another "
             f"kind than its name says; write or download it again."
         )
 
@@ -190,11 +227,14 @@ class Sources:
     def _open_object(self) -> Table:
         arrow = self._object
         names = tuple(str(name) for name in arrow.column_names)
-        self._connection.register("given", arrow.rename_columns([f"c{k}" for k in range(len(names))]))
-        return self._described("the table", names, "FROM given", (), "memory")
+        try:
+            self._connection.register("given", arrow.rename_columns([f"c{k}" for k in range(len(names))]))
+        except self._failures as error:
+            raise self._failure(_IN_MEMORY, error) from None
+        return self._described(_IN_MEMORY, names, "FROM given", (), "memory")
 
     def _open_file(self, path: Path) -> Table:
-        where = shorten(str(path), 120).strip("'")
+        where = str(path) if len(str(path)) <= 200 and str(path).isprintable() else shorten(str(path), 200)
         try:
             with path.open("rb") as file:
                 start = file.read(4)
@@ -218,14 +258,18 @@ class Sources:
         except (OSError, EOFError, zlib.error, ValueError) as error:
             raise self._failure(where, error) from None
         if kind == "json" or line.lstrip().startswith("{"):
+            if start[:3] == codecs.BOM_UTF8:
+                raise BadRatings(
+                    f"{where} starts with a byte order mark, which JSON has not. Save it as UTF-8 without one."
+                )
             return self._open_json(path, where, compression, line)
         return self._open_text(path, where, compression, line, blank)
 
     def _open_parquet(self, path: Path, where: str) -> Table:
-        described = self._run(where, "DESCRIBE SELECT * FROM read_parquet(?)", (_literal(path),)).fetchall()
+        described = self._run(where, f"DESCRIBE SELECT * FROM {_PARQUET}", (_literal(path),)).fetchall()
         names = tuple(str(row[0]) for row in described)
         columns = ", ".join(f"{_quoted(name)} AS c{k}" for k, name in enumerate(names))
-        sql = f"FROM (SELECT {columns} FROM read_parquet(?))"
+        sql = f"FROM (SELECT {columns} FROM {_PARQUET})"
         return Table(
             where, names, True, tuple(str(row[1]) for row in described), sql, (_literal(path),), "parquet"
         )
@@ -241,21 +285,25 @@ class Sources:
         renamed = ", ".join(f"{_quoted(name)} AS c{k}" for k, name in enumerate(names))
         sql = (
             f"FROM (SELECT {renamed} FROM read_json(?, format='newline_delimited', columns={{{columns}}}, "
-            f"compression={compression}, ignore_errors={str(self._drop).lower()}, maximum_object_size=16777216))"
+            f"compression={compression}, ignore_errors={str(self._drop).lower()}, maximum_object_size=16777216, "
+            f"hive_partitioning=false))"
         )
         return Table(where, names, True, ("JSON",) * len(names), sql, (_literal(path),), "json")
 
     def _open_text(self, path: Path, where: str, compression: str, line: str, blank: int) -> Table:
         sep = self._sep or find_separator(line)
-        cells = split_line(line, sep)
-        header = not is_data(cells)
+        try:
+            cells = split_line(line, sep)
+        except csv.Error as error:
+            raise self._failure(where, error) from None
+        header = not self._is_row(cells)
         names = tuple(cells) if header else tuple(str(k) for k in range(len(cells)))
         columns = ", ".join(f"c{k}: 'VARCHAR'" for k in range(len(names)))
         quote = "''" if len(sep) > 1 else "'\"'"
         options = (
             f"auto_detect=false, header={str(header).lower()}, delim={_string(sep)}, quote={quote}, escape={quote}, "
             f"columns={{{columns}}}, compression={compression}, nullstr='', skip={blank}, "
-            f"max_line_size=16777216"
+            f"max_line_size=16777216, hive_partitioning=false"
         )
         if self._drop:
             options += ", store_rejects=true"
@@ -275,9 +323,9 @@ def _kind(path: Path) -> str | None:
     return _KINDS.get(suffix.lower())
 
 
-def _find_files(source: str | Path) -> list[Path]:
+def find_files(source: str | os.PathLike[str]) -> list[Path]:
     """The files a path, folder or glob means, in order of name."""
-    text = str(source)
+    text = os.fspath(source)
     if not text or "\0" in text:
         raise BadRatings(f"{shorten(text)} is not the name of a file. Give the path of a ratings file.")
     path = Path(text).expanduser()
@@ -309,49 +357,6 @@ def _find_files(source: str | Path) -> list[Path]:
     raise BadRatings(f"There is no file {shorten(text, 200)}. Check the path; it is taken from {Path.cwd()}.")
 
 
-def _to_arrow(source: Any) -> Any:
-    """A table in memory, whatever its make, as an Arrow table."""
-    import pyarrow as pa
-
-    try:
-        if isinstance(source, pa.Table):
-            return source
-        if hasattr(source, "tocoo"):  # SciPy sparse: stored zeros are ratings
-            coo = source.tocoo()
-            return pa.table(
-                {"user": pa.array(coo.row), "item": pa.array(coo.col), "rating": pa.array(coo.data)}
-            )
-        if isinstance(source, pa.RecordBatchReader):
-            return source.read_all()
-        if isinstance(source, pa.RecordBatch):
-            return pa.Table.from_batches([source])
-        if isinstance(source, dict):
-            return pa.table({str(name): _column(values) for name, values in source.items()})
-        if type(source).__module__.startswith("pandas"):
-            import warnings
-
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of pandas, on its own conversions
-                return pa.Table.from_pandas(source, preserve_index=False)
-        if hasattr(source, "__arrow_c_stream__"):
-            return pa.table(source)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError, UnicodeEncodeError) as error:
-        raise BadRatings(
-            f"The table has a column that is not of one kind: {_first_sentence(str(error))}. Make ids all "
-            f"integers or all strings, and ratings numbers."
-        ) from None
-    raise BadParameter(
-        f"read_ratings does not read {type(source).__name__}. Give a path, a pandas, polars or Arrow table, a SciPy "
-        f"sparse matrix, or a dictionary of columns."
-    )
-
-
-def _column(values: Any) -> Any:
-    import pyarrow as pa
-
-    return values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values)
-
-
 def _literal(path: Path) -> str:
     """The path such that DuckDB takes it for this one file: no glob, no scheme before a colon."""
     return str(path.absolute())
@@ -363,9 +368,3 @@ def _quoted(name: str) -> str:
 
 def _string(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _first_sentence(text: str) -> str:
-    first = text.strip().split("\n")[0]
-    first = re.sub(r"^(\w+ )*Error: ", "", first)
-    return first[:200].rstrip(". ")

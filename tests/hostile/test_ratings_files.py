@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -55,7 +56,12 @@ FILES: dict[str, tuple[bytes, str]] = {
     "ragged.csv": (HEADER + b"1,2,3\n1,2\n", "line 3"),
     "long-row.csv": (HEADER + b"1,2,3,4\n", "line 2"),
     "unclosed.csv": (HEADER + b'1,"2,3\n1,2,3\n', "line 2.*quote"),
-    "latin1.csv": (HEADER + b"1,caf\xe9,3\n", "line 2"),
+    "latin1.csv": (HEADER + b"1,caf\xe9,3\n", "line 2.*UTF-8"),
+    "nul-id.csv": (HEADER + b"1,2,3\n1\0,2,3\n", r"row 2 .*NUL byte: '1\\x00'"),
+    "line-ends.csv": (HEADER + b"1,2,3\r\n1,3,3\n", "line ends of several kinds"),
+    "blank.csv": (b"\n" * 3_000_000 + BODY, "no line begins and ends"),
+    "endless-line.csv": (b"x" * 3_000_000, "no line begins and ends"),
+    "wide-cell.csv": (b"user,item,rating," + b"x" * 200_000 + b"\n1,2,3,4\n", "field larger"),
     "latin1-header.csv": (b"user,item,not\xe9\n", "not UTF-8"),
     "utf16.csv": ("user,item,rating\n1,2,3\n".encode("utf-16"), "UTF-16"),
     "binary.csv": (NOISE, ""),
@@ -68,7 +74,10 @@ FILES: dict[str, tuple[bytes, str]] = {
     "deep.jsonl": (b'{"user":1,"item":2,"rating":3}\n' + b"[" * 100_000, "line 2"),
     "text.jsonl": (b'{"user":1,"item":2,"rating":"five"}\n', "row 1 .*not a number"),
     "null.jsonl": (b'{"user":null,"item":2,"rating":3}\n', "row 1 .*user is missing"),
-    "float-id.jsonl": (b'{"user":1.5,"item":2,"rating":3}\n', "row 1 .*user is missing"),
+    "float-id.jsonl": (b'{"user":1.5,"item":2,"rating":3}\n', "row 1 .*user is neither .*'1.5'"),
+    "true-id.jsonl": (b'{"user":1,"item":true,"rating":3}\n', "row 1 .*item is neither .*'true'"),
+    "huge-id.jsonl": (b'{"user":123456789012345678901,"item":1,"rating":3}\n', "row 1 .*user is neither"),
+    "bom.jsonl": (b'\xef\xbb\xbf{"user":1,"item":2,"rating":3}\n', "byte order mark"),
     "mixed.jsonl": (
         b'{"user":1,"item":2,"rating":3}\n{"user":"1","item":2,"rating":3}\n',
         "integers .* strings",
@@ -177,6 +186,14 @@ def test_tables_in_memory_that_are_no_ratings():
     for kind in (pa.int64(), pa.string(), pa.null()):
         none = pa.array([], kind)
         refusal(pa.table({"user": none, "item": none, "rating": none}))
+    not_text = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(np.array([0, 1], np.int32)), pa.py_buffer(b"\xff")]
+    )
+    far = pa.DictionaryArray.from_arrays(pa.array([7], pa.int32()), ["a"], safe=False)
+    for user in (not_text, far):
+        refusal(pa.table({"user": user, "item": [1], "rating": [1.0]}))
+    for odd in ({}, pd.DataFrame(), pd.Series([1, 2]), {"user": "ab", "item": "cd", "rating": [1, 2]}):
+        refusal(odd)
     for nothing in (None, 3, object(), b"ratings.csv", [1, 2, 3]):
         with pytest.raises(cf.BadParameter, match="does not read"):
             cf.read_ratings(nothing)
