@@ -487,3 +487,15 @@ def test_a_closed_pipe_is_quiet(folder: Path) -> None:
     assert running.stderr.read() == ""
     assert running.wait() in (141, -signal.SIGPIPE)
     running.stderr.close()
+
+
+def test_a_small_table_trains_without_a_word_of_ranks(run, tmp_path) -> None:
+    file = tmp_path / "films.csv"
+    file.write_text("user,item,rating\nA,1,4\nA,2,5\nA,3,5\nB,1,4\nB,3,5\nB,4,1\nC,2,2\nC,4,5\n", "utf-8")
+    code, out, error = run("train", str(file), "-o", str(tmp_path / "m"), "--json")
+    assert code == 0, error
+    assert json.loads(out)["model"]["rank"] == 2
+    assert run("recommend", str(tmp_path / "m"), "--user", "A")[0] == 0
+    code, _, error = run("train", str(file), "-o", str(tmp_path / "m"), "--rank", "9")
+    assert code == 2
+    assert "at most" in error

@@ -84,7 +84,9 @@ def train(
         Path, typer.Option("-o", "--output", metavar="FOLDER", help="The model's folder.", show_default=False)
     ],
     model: Annotated[str, typer.Option(metavar="NAME", help="ALS or Baseline.")] = "ALS",
-    rank: Annotated[int | None, typer.Option(help="Factors of each user and item. [ALS: 32]")] = None,
+    rank: Annotated[
+        int | None, typer.Option(help="Factors of each user and item. [ALS: 32, or half the items]")
+    ] = None,
     reg: Annotated[float | None, typer.Option(help="Regularization. [ALS: 1; Baseline: 5]")] = None,
     reg_exponent: Annotated[
         float | None, typer.Option(help="0: plain, 1: times the ratings of a row. [ALS: 0.5; Baseline: 0]")

@@ -86,6 +86,9 @@ def train_model(
         on_bad=on_bad,  # type: ignore[arg-type]  # read_ratings checks it
         rejects=None if rejects is None else check_target(rejects),
     )
+    if "rank" in known and "rank" not in params:
+        # A small table takes fewer factors than the default; half its items, for a holdout may lack some.
+        model.set_params(rank=min(known["rank"], max(1, ratings.n_items // 2)))
     measured = measure_holdout(model, ratings, holdout, by, seed) if holdout != 0 else None
     model.fit(ratings)
     save(model, output)

@@ -59,7 +59,8 @@ def show_training(done: Training) -> None:
     say(
         f"Objective {objective[0]:,.6g} after the first sweep, {objective[-1]:,.6g} after sweep {len(objective)}."
     )
-    say(f"Saved in {done.output}")
+    rank = done.model.get_params().get("rank")
+    say(f"Saved in {done.output}: {type(done.model).__name__}{'' if rank is None else f' of rank {rank}'}")
 
 
 def show_demo(done: Demo) -> None:
