@@ -85,7 +85,7 @@ def train(
     ],
     model: Annotated[str, typer.Option(metavar="NAME", help="ALS or Baseline.")] = "ALS",
     rank: Annotated[
-        int | None, typer.Option(help="Factors of each user and item. [ALS: 32, or half the items]")
+        int | None, typer.Option(help="Factors of users and items. [ALS: 32, at most half the items]")
     ] = None,
     reg: Annotated[float | None, typer.Option(help="Regularization. [ALS: 1; Baseline: 5]")] = None,
     reg_exponent: Annotated[
