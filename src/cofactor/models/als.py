@@ -29,13 +29,6 @@ from cofactor.ratings import Compressed, Ratings
 _START = 0.1  # standard deviation of the item factors before the first sweep
 
 
-def check_regularization(model: FactorModel) -> None:
-    """``BadParameter`` unless the parameters that all alternating models share are sound."""
-    check_number("reg", model.reg)
-    check_number("reg_exponent", model.reg_exponent)
-    kernels.thread_count(model.threads)
-
-
 def check_ratings(ratings: Any) -> Ratings:
     """``BadParameter`` unless these are Ratings."""
     if not isinstance(ratings, Ratings):
@@ -50,6 +43,14 @@ class AlternatingModel(FactorModel):
 
     sweeps: int
     tol: float
+
+    def _check_alternation(self) -> None:
+        """``BadParameter`` unless the parameters that all alternating models share are sound."""
+        check_number("reg", self.reg)
+        check_number("reg_exponent", self.reg_exponent)
+        check_whole("sweeps", self.sweeps, 1)
+        check_number("tol", self.tol)
+        kernels.thread_count(self.threads)
 
     def _alternate(
         self,
@@ -198,7 +199,7 @@ class ALS(AlternatingModel):
         self, ratings: Ratings, *, callback: Callback | None = None, progress: bool | None = None
     ) -> Self:
         """See ``Model.fit``. Raises ``SingularSystem`` where ``reg`` is too small for a row."""
-        self._check_parameters(check_ratings(ratings))
+        self.check_parameters(check_ratings(ratings).n_items)
         start = np.random.default_rng(self.seed).standard_normal((ratings.n_items, self.rank)) * _START
         return self._alternate(
             ratings,
@@ -211,18 +212,17 @@ class ALS(AlternatingModel):
             progress,
         )
 
-    def _check_parameters(self, ratings: Ratings) -> None:
+    def check_parameters(self, n_items: int) -> None:
+        """See ``Model.check_parameters``."""
         check_whole("rank", self.rank, 1, "For no factors, only biases, use Baseline.")
-        if self.rank > ratings.n_items:
+        if self.rank > n_items:
             raise BadParameter(
-                f"rank is {self.rank}, more than the {ratings.n_items} items rated: so many factors cannot be "
-                f"told apart. Give a rank of at most {ratings.n_items}; 8 to 128 is usual."
+                f"rank is {self.rank}, more than the {n_items} items rated: so many factors cannot be "
+                f"told apart. Give a rank of at most {n_items}; 8 to 128 is usual."
             )
-        check_regularization(self)
-        check_whole("sweeps", self.sweeps, 1)
+        self._check_alternation()
         check_choice("biases", self.biases, ("joint", "sequential", None))
         check_choice("solver", self.solver, ("auto", "cholesky", "cg"))
-        check_number("tol", self.tol)
         check_whole("seed", self.seed, 0)
         check_whole("cg_steps", self.cg_steps, 1)
         check_choice("dtype", self.dtype, ("float32", "float64"))

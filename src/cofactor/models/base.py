@@ -51,6 +51,10 @@ class Model(ABC):
             setattr(self, name, value)
         return self
 
+    @abstractmethod
+    def check_parameters(self, n_items: int) -> None:
+        """``BadParameter`` unless every hyperparameter is sound, for so many items. ``fit`` and ``load`` ask."""
+
     # -- state ---------------------------------------------------------------------------------
 
     @property

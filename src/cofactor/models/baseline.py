@@ -7,8 +7,8 @@ from typing import Self
 
 import numpy as np
 
-from cofactor.models.als import AlternatingModel, check_ratings, check_regularization
-from cofactor.models.base import Callback, check_number, check_whole
+from cofactor.models.als import AlternatingModel, check_ratings
+from cofactor.models.base import Callback
 from cofactor.ratings import Ratings
 
 
@@ -38,9 +38,10 @@ class Baseline(AlternatingModel):
         self, ratings: Ratings, *, callback: Callback | None = None, progress: bool | None = None
     ) -> Self:
         """See ``Model.fit``."""
-        check_ratings(ratings)
-        check_regularization(self)
-        check_whole("sweeps", self.sweeps, 1)
-        check_number("tol", self.tol)
+        self.check_parameters(check_ratings(ratings).n_items)
         start = np.zeros((ratings.n_items, 0), np.float32)
         return self._alternate(ratings, 0, "joint", "cholesky", start, 1, callback, progress)
+
+    def check_parameters(self, n_items: int) -> None:
+        """See ``Model.check_parameters``."""
+        self._check_alternation()

@@ -23,7 +23,6 @@ import cofactor
 from cofactor.errors import BadModel, BadParameter, CofactorError, shorten
 from cofactor.ids import IdMap
 from cofactor.models import MODELS
-from cofactor.models.als import check_regularization
 from cofactor.models.base import Model
 from cofactor.models.factors import FactorModel
 from cofactor.storage.folders import FACTORS, FORMAT, IDS, LONGEST_MANIFEST, MANIFEST
@@ -193,8 +192,7 @@ def build_model(manifest: Manifest, users: IdMap, items: IdMap, arrays: dict[str
         raise BadModel(f"{MANIFEST}: 'hyperparameters': {trouble}.")
     model = cls(**manifest.hyperparameters)
     try:
-        if isinstance(model, FactorModel):  # the ones in use after the fit; the rest are checked by fit
-            check_regularization(model)
+        model.check_parameters(len(items))
         model.restore(users, items, arrays, manifest.facts)
         kept, facts = model.state()
     except CofactorError as error:
