@@ -56,8 +56,22 @@ def test_the_json_object(script, data):
 def test_a_missing_peer_is_said_and_left_out(data):
     done = run("speed.py", "--quick", "--data", str(data), "--threads", "1")
     assert "cofactor auto" in done.stdout
-    for peer in ("LensKit", "cmfrec cg"):
+    for peer in ("LensKit", "cmfrec cholesky", "cmfrec cg", "cmfrec cg-only"):
         assert f"rank 16, {peer}" in done.stdout or f"{peer} was left out: " in done.stdout
+
+
+def test_a_sweep_is_measured_without_what_every_fit_pays_once(data):
+    done = run("speed.py", "--quick", "--json", "--data", str(data), "--threads", "1")
+    told = {figure["name"]: figure["value"] for figure in json.loads(done.stdout)["figures"]}
+    for solver in ("auto", "cholesky", "cg"):
+        name = f"rank 16, cofactor {solver}"
+        assert told[f"{name}, a sweep"] <= told[f"{name}, 15 sweeps"] / 14
+
+
+def test_the_choice_of_reg_is_told_for_each_training_part(data):
+    done = run("accuracy.py", "--choose", "--json", "--data", str(data))
+    alone = [note for note in json.loads(done.stdout)["notes"] if "each training part alone" in note]
+    assert [note.partition("reg ")[2].count(",") + 1 for note in alone] == [5, 1]
 
 
 @pytest.mark.parametrize("script", ["accuracy.py", "speed.py"])
