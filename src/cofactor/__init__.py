@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from cofactor.models.als import ALS
     from cofactor.models.base import Model
     from cofactor.models.baseline import Baseline
+    from cofactor.models.line import LineBaseline
+    from cofactor.models.popular import Popular
     from cofactor.models.results import Explanation, Recommendations
     from cofactor.ratings import Ratings
     from cofactor.reading import read_ratings
@@ -45,9 +47,11 @@ _HOME = {
     "Catalog": "catalog",
     "CofactorError": "errors",
     "Explanation": "models.results",
+    "LineBaseline": "models.line",
     "Model": "models.base",
     "NotFitted": "errors",
     "NotSupported": "errors",
+    "Popular": "models.popular",
     "Ratings": "ratings",
     "Recommendations": "models.results",
     "SingularSystem": "errors",
@@ -76,9 +80,11 @@ __all__ = [
     "Catalog",
     "CofactorError",
     "Explanation",
+    "LineBaseline",
     "Model",
     "NotFitted",
     "NotSupported",
+    "Popular",
     "Ratings",
     "Recommendations",
     "SingularSystem",

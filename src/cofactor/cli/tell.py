@@ -56,9 +56,11 @@ def show_training(done: Training) -> None:
         show_holdout(type(done.model).__name__, done.holdout)
         say(f"\nThe saved model is fitted on all {len(ratings):,} ratings, those held out as well.")
     objective = done.objective
-    say(
-        f"Objective {objective[0]:,.6g} after the first sweep, {objective[-1]:,.6g} after sweep {len(objective)}."
-    )
+    if objective:
+        say(
+            f"Objective {objective[0]:,.6g} after the first sweep, {objective[-1]:,.6g} after sweep "
+            f"{len(objective)}."
+        )
     rank = done.model.get_params().get("rank")
     say(f"Saved in {done.output}: {type(done.model).__name__}{'' if rank is None else f' of rank {rank}'}")
 

@@ -3,8 +3,21 @@
 from cofactor.models.als import ALS
 from cofactor.models.base import Model
 from cofactor.models.baseline import Baseline
+from cofactor.models.line import LineBaseline
+from cofactor.models.popular import Popular
 from cofactor.models.results import Explanation, Part, Recommendation, Recommendations
 
-MODELS: dict[str, type[Model]] = {model.__name__: model for model in (ALS, Baseline)}
+MODELS: dict[str, type[Model]] = {model.__name__: model for model in (ALS, Baseline, LineBaseline, Popular)}
 
-__all__ = ["ALS", "MODELS", "Baseline", "Explanation", "Model", "Part", "Recommendation", "Recommendations"]
+__all__ = [
+    "ALS",
+    "MODELS",
+    "Baseline",
+    "Explanation",
+    "LineBaseline",
+    "Model",
+    "Part",
+    "Popular",
+    "Recommendation",
+    "Recommendations",
+]

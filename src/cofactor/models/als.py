@@ -144,10 +144,6 @@ class AlternatingModel(FactorModel):
         publish()
         return self
 
-    def _forget(self) -> None:
-        for name in ("user_ids_", "item_ids_"):
-            self.__dict__.pop(name, None)
-
 
 @dataclass(eq=False)
 class ALS(AlternatingModel):

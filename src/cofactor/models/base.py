@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,10 @@ class Model(ABC):
     Attributes:
         user_ids_, item_ids_: the ids that the model knows, once fitted.
     """
+
+    predicts_ratings: ClassVar[bool] = (
+        True  # False where a model only ranks, and ``predict`` is not supported
+    )
 
     user_ids_: IdMap
     item_ids_: IdMap
@@ -66,6 +70,11 @@ class Model(ABC):
         if not self.is_fitted:
             raise NotFitted(f"This {type(self).__name__} has not been fitted. Call fit(ratings) first.")
 
+    def _forget(self) -> None:
+        """No longer fitted."""
+        for name in ("user_ids_", "item_ids_"):
+            self.__dict__.pop(name, None)
+
     @abstractmethod
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Everything learnt, for storage: arrays by name, and a JSON-ready dictionary of the rest.
@@ -90,7 +99,8 @@ class Model(ABC):
         ``callback(model, sweep, objective)`` is called after each sweep, counted from 1; where it
         returns something true, the fit stops there; the next sweep changes the model's arrays in place.
         ``progress`` shows a bar on stderr: True, False, or
-        None for "where somebody is watching and it takes long". After an interruption or an error the
+        None for "where somebody is watching and it takes long". A model that is fitted in one step calls
+        ``callback`` once. After an interruption or an error the
         model is not fitted.
         """
 
