@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,11 @@ class Model(ABC):
     """What all models have. Each is a dataclass (eq=False) whose fields are its hyperparameters.
 
     Attributes:
+        predicts_ratings: false of a model that only ranks: it recommends, and ``predict`` raises ``NotSupported``.
         user_ids_, item_ids_: the ids that the model knows, once fitted.
     """
+
+    predicts_ratings: ClassVar[bool] = True
 
     user_ids_: IdMap
     item_ids_: IdMap
