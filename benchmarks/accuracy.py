@@ -40,7 +40,9 @@ def folds_100k(folder) -> list[tuple[cf.Ratings, cf.Ratings]]:
 
 
 def split_1m(folder) -> tuple[cf.Ratings, cf.Ratings]:
-    return cf.split(cf.read_ratings(data_file(folder, "ml-1m.parquet"), scale=SCALE), holdout=0.1, seed=0)
+    return cf.split(
+        cf.read_ratings(data_file(folder, "ml-1m.parquet"), scale=SCALE), holdout=0.1, seed=0, warn=False
+    )
 
 
 def choose(setting: cf.ALS, trains: list[cf.Ratings]) -> list[str]:
@@ -48,7 +50,9 @@ def choose(setting: cf.ALS, trains: list[cf.Ratings]) -> list[str]:
     told, errors = [], []
     for reg in REGS:
         model = cf.ALS(**{**setting.get_params(), "reg": reg})
-        errors.append([held_out(model, *cf.split(train, holdout=0.1, seed=1))[0] for train in trains])
+        errors.append(
+            [held_out(model, *cf.split(train, holdout=0.1, seed=1, warn=False))[0] for train in trains]
+        )
         told.append(f"rank {setting.rank}, reg {reg:g}: inner RMSE {np.mean(errors[-1]):.4f}")
     alone = ", ".join(f"{REGS[best]:g}" for best in np.argmin(errors, axis=0))
     return [*told, f"rank {setting.rank}, least inner RMSE, each training part alone: reg {alone}"]

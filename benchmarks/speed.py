@@ -58,7 +58,7 @@ def contestant(name: str, path: Path, rank: int, threads: int) -> dict[str, floa
 
     import cofactor as cf
 
-    train, test = cf.split(cf.read_ratings(path), holdout=0.1, seed=0)
+    train, test = cf.split(cf.read_ratings(path), holdout=0.1, seed=0, warn=False)
     users, items = train.user_positions, train.by_user.indices
     test_users = train.user_ids.positions(test.users)
     test_items = train.item_ids.positions(test.items)

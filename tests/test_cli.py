@@ -22,7 +22,18 @@ import cofactor as cf
 from cofactor.cli import main
 from cofactor.models import MODELS
 
-COMMANDS = ["demo", "check", "train", "predict", "recommend", "similar", "explain", "verify", "doctor"]
+COMMANDS = [
+    "demo",
+    "check",
+    "train",
+    "evaluate",
+    "predict",
+    "recommend",
+    "similar",
+    "explain",
+    "verify",
+    "doctor",
+]
 LONG = "A very long title that goes on for much more than the eighty columns of a terminal, and then on"
 
 
@@ -43,6 +54,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     titles = [LONG, "Red \x1b[31m alert", "Ordinary, The", *(f"Film {k}" for k in range(42))]
     catalog = {"item": np.arange(240, 285), "title": titles, "genres": ["Drama|War"] * 45}
     pyarrow.csv.write_csv(pa.table(catalog), here / "items.csv")
+    later = {name: column[::7] for name, column in columns.items()}
+    later["movieId"] = 240 + (later["movieId"] - 239) % 45  # others than were learnt from, most of them
+    pyarrow.csv.write_csv(pa.table(later), here / "test.csv")
     (here / "pairs.csv").write_text("user,item\n15,260\n3,241\n4,999\n")
     (here / "mine.csv").write_text("item,rating\n241,5\n250,1\n")
     assert main(["train", str(here / "ratings.csv"), "-o", str(here / "model"), "--rank", "4", "--json"]) == 0
@@ -175,6 +189,9 @@ def test_train_measures_and_saves(run, ask, tmp_path: Path) -> None:
     assert "RMSE" in out
     assert "Baseline" in out
     assert "fitted on all" in out
+    assert (
+        ask("train", "ratings.csv", "-o", str(tmp_path / "m"), "--split", "user")["holdout"]["by"] == "user"
+    )
 
 
 def test_train_without_measuring(run, tmp_path: Path) -> None:
@@ -197,6 +214,27 @@ def test_train_drops_and_lists_bad_rows(run, folder: Path, tmp_path: Path) -> No
     assert code == 0
     assert "1 row could not be used" in err
     assert "five" in rejects.read_text()
+
+
+def test_evaluate(run, ask, folder: Path) -> None:
+    model, test = cf.load(folder / "model"), cf.read_ratings(folder / "test.csv")
+    expected = cf.evaluate(model, test, k=5, relevant=4.5)
+    found = ask("evaluate", "model", "test.csv", "-k", "5", "--relevant", "4.5")
+    assert found == json.loads(json.dumps(expected.to_dict()))
+    assert found["metrics"].keys() >= {"rmse", "ndcg@5"}
+    code, out, err = run("evaluate", "model", "test.csv", "-k", "5", "--relevant", "4.5")
+    assert code == 0
+    assert err.count("Note: ") == len(expected.notes) > 0
+    for text in (f"{expected.rmse:.4f}", "ndcg@5", "95% interval", "new item", "mean given"):
+        assert text in out
+    assert all(cell_len(line) <= 80 for line in out.splitlines())
+
+
+def test_evaluate_ratings_of_other_ids(run, tmp_path: Path) -> None:
+    (tmp_path / "other.csv").write_text("user,item,rating\n1,a,3\n")
+    code, out, err = run("evaluate", "model", str(tmp_path / "other.csv"))
+    assert (code, out) == (3, "")
+    assert "its item ids are strings" in err
 
 
 def test_predict_one(run, ask, folder: Path) -> None:
@@ -368,6 +406,10 @@ WRONG_USAGE = [
     ["train", "ratings.csv", "-o", "new", "--on-bad", "ignore"],
     ["train", "ratings.csv", "-o", "new", "--rejects", "rejects.csv"],
     ["train", "ratings.csv", "-o", "new", "--timestamp", "timestamp", "--no-timestamp"],
+    ["evaluate", "model"],
+    ["evaluate", "model", "test.csv", "-k", "0"],
+    ["evaluate", "model", "test.csv", "--relevant", "high"],
+    ["evaluate", "model", "test.csv", "--relevant", "nan"],
     ["demo", "-o", "."],
     ["demo", "-o", "nowhere/page.html"],
 ]
@@ -387,6 +429,9 @@ BAD_DATA = [
     ["explain", "model", "--user", "777", "--item", "260"],
     ["predict", "model", "--pairs", "missing.csv"],
     ["predict", "model", "--pairs", "mine.csv"],
+    ["evaluate", "missing", "test.csv"],
+    ["evaluate", "model", "missing.csv"],
+    ["evaluate", "model", "test.csv", "--user", "nobody"],
     ["verify", "missing"],
     ["verify", "ratings.csv"],
     ["demo", "--user", "777777"],

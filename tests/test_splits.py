@@ -49,7 +49,7 @@ def test_what_cannot_be_split(ratings):
         with pytest.raises(cf.BadParameter, match="holdout is"):
             cf.split(ratings, holdout=bad)
     with pytest.raises(cf.BadParameter, match="by is"):
-        cf.split(ratings, by="user")
+        cf.split(ratings, by="item")
     with pytest.raises(cf.BadParameter, match="none to learn from"):
         cf.split(timeless.select(np.array([0])))
     at_once = Ratings.from_positions(

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
         BadParameter,
         BadRatings,
         CofactorError,
+        LeakWarning,
         NotFitted,
         NotSupported,
         SingularSystem,
         UnknownItem,
         UnknownUser,
     )
+    from cofactor.evaluation import Evaluation, evaluate
     from cofactor.metrics import mae, rmse
     from cofactor.models.als import ALS
     from cofactor.models.base import Model
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from cofactor.models.results import Explanation, Recommendations
     from cofactor.ratings import Ratings
     from cofactor.reading import read_ratings
-    from cofactor.splits import split
+    from cofactor.splits import folds, split
     from cofactor.storage import load, save, verify
 
 __version__ = "0.1.0"
@@ -46,7 +48,9 @@ _HOME = {
     "Baseline": "models.baseline",
     "Catalog": "catalog",
     "CofactorError": "errors",
+    "Evaluation": "evaluation",
     "Explanation": "models.results",
+    "LeakWarning": "errors",
     "LineBaseline": "models.line",
     "Model": "models.base",
     "NotFitted": "errors",
@@ -58,6 +62,8 @@ _HOME = {
     "UnknownItem": "errors",
     "UnknownUser": "errors",
     "check_ratings": "checking",
+    "evaluate": "evaluation",
+    "folds": "splits",
     "load": "storage",
     "load_demo": "datasets",
     "load_demo_catalog": "datasets",
@@ -79,7 +85,9 @@ __all__ = [
     "Baseline",
     "Catalog",
     "CofactorError",
+    "Evaluation",
     "Explanation",
+    "LeakWarning",
     "LineBaseline",
     "Model",
     "NotFitted",
@@ -92,6 +100,8 @@ __all__ = [
     "UnknownUser",
     "__version__",
     "check_ratings",
+    "evaluate",
+    "folds",
     "load",
     "load_demo",
     "load_demo_catalog",

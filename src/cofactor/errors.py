@@ -1,4 +1,4 @@
-"""Typed errors. Each message is one paragraph: what is wrong, where, and what to do."""
+"""Typed errors and warnings. Each message is one paragraph: what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -62,3 +62,7 @@ class NotSupported(CofactorError, NotImplementedError):
 
 class SingularSystem(CofactorError, ArithmeticError):
     """A row has no unique solution: the regularization is too small for it."""
+
+
+class LeakWarning(UserWarning):
+    """A model would be tested on ratings given before some that it has learnt from."""

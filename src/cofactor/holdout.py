@@ -93,7 +93,9 @@ def measure_holdout(
     ``model`` itself is not fitted. Raises what ``split`` and ``fit`` raise.
     """
     try:
-        train, test = split(ratings, holdout, by, seed)
+        train, test = split(
+            ratings, holdout, by, seed, warn=False
+        )  # what is told of it says how it was drawn
     except BadParameter as error:
         raise BadParameter(f"{error} Or fit without measuring: holdout 0.") from None
     fitted = type(model)(**model.get_params())

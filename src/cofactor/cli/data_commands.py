@@ -110,7 +110,7 @@ def train(
         float, typer.Option(metavar="SHARE", help="Ratings held out to measure; 0 measures nothing.")
     ] = 0.1,
     split: Annotated[
-        str, typer.Option(metavar="HOW", help="Hold out at random, or the latest by time.")
+        str, typer.Option(metavar="HOW", help="Hold out at random, by user (the last of each) or by time.")
     ] = "random",
     on_bad: Annotated[
         str, typer.Option(metavar="HOW", help="Rows that cannot be used: raise an error, or drop them.")

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from cofactor.errors import BadParameter, BadRatings, shorten
+from cofactor.evaluation import Evaluation, evaluate
 from cofactor.holdout import Holdout, measure_holdout
 from cofactor.ids import Id, IdMap
 from cofactor.models import MODELS, Explanation, Model, Recommendations
@@ -93,6 +94,26 @@ def train_model(
     model.fit(ratings)
     save(model, output)
     return Training(ratings, model, measured, output)
+
+
+def evaluate_model(
+    folder: Path, file: str, *, k: int, relevant: float | None, seed: int, reading: dict[str, Any]
+) -> Evaluation:
+    """How good a saved model is on a file of test ratings."""
+    from cofactor.reading import read_ratings
+
+    model = load(folder)
+    test = read_ratings(file, **reading)
+    for ids, given, what in (
+        (model.user_ids_, test.user_ids, "user"),
+        (model.item_ids_, test.item_ids, "item"),
+    ):
+        if ids.kind != given.kind:
+            raise BadRatings(
+                f"{file}: its {what} ids are {given.kind}s, such as {shorten(given.id(0))}; those of the model are "
+                f"{ids.kind}s, such as {shorten(ids.id(0))}. Give ids as they stood in the ratings it was fitted on."
+            )
+    return evaluate(model, test, k=k, relevant=relevant, seed=seed)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Commands that use a saved model: predict, recommend, similar, explain."""
+"""Commands that use a saved model: evaluate, predict, recommend, similar, explain."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from cofactor.cli import options as opt
 from cofactor.cli.output import count, note, say, show_json
 from cofactor.cli.tell import (
+    show_evaluation,
     show_explanation,
     show_predictions,
     show_recommendations,
@@ -19,6 +20,50 @@ from cofactor.errors import BadParameter
 Written = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to this .csv or .parquet file.")
 ]
+
+
+def evaluate(
+    folder: opt.ModelFolder,
+    file: opt.RatingsFile,
+    k: Annotated[int, typer.Option("-k", metavar="K", help="Length of the ranked lists.")] = 10,
+    relevant: Annotated[
+        float | None,
+        typer.Option(metavar="RATING", help="Items rated so or higher count as relevant. [3/4 up the scale]"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the draws behind the intervals.")] = 0,
+    user: opt.UserColumn = None,
+    item: opt.ItemColumn = None,
+    rating: opt.RatingColumn = None,
+    timestamp: opt.TimeColumn = None,
+    no_timestamp: opt.NoTime = False,
+    sep: opt.Separator = None,
+    scale: opt.Scale = None,
+    as_json: opt.JSON = False,
+) -> None:
+    """Measure a saved model on ratings it has not learnt from.
+
+    Errors of predictions, and metrics of ranked lists from the whole catalogue, with 95 % intervals; by what the
+    model knows of user and item; and how predictions compare with what was given.
+
+    \b
+    Example:
+      cofactor evaluate model test.csv
+      cofactor evaluate model test.csv -k 5 --relevant 4.5
+    """
+    from cofactor.cli.jobs import evaluate_model
+
+    found = evaluate_model(
+        folder,
+        file,
+        k=k,
+        relevant=relevant,
+        seed=seed,
+        reading=opt.reading(user, item, rating, timestamp, no_timestamp, sep, scale),
+    )
+    if as_json:
+        show_json(found.to_dict())
+    else:
+        show_evaluation(found)
 
 
 def predict(
@@ -163,4 +208,4 @@ def explain(
         show_explanation(found, catalog)
 
 
-COMMANDS = (predict, recommend, similar, explain)
+COMMANDS = (evaluate, predict, recommend, similar, explain)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cofactor.cli.jobs import Training
     from cofactor.demo import Demo
     from cofactor.doctor import Health
+    from cofactor.evaluation import Evaluation
     from cofactor.holdout import Holdout
     from cofactor.models.results import Explanation, Recommendations
 
@@ -23,7 +24,7 @@ _PARTS = 8  # parts of an explanation that are listed one by one
 
 def show_holdout(kind: str, holdout: Holdout) -> None:
     """The held-out errors of a model beside those of Baseline."""
-    how = "drawn at random" if holdout.by == "random" else "the latest"
+    how = {"random": "drawn at random", "user": "some of each user", "time": "the latest"}[holdout.by]
     say(f"Errors on {holdout.test:,} ratings held out ({how}), learnt from the other {holdout.train:,}:\n")
     show_table(
         ["model", "RMSE", "MAE"],
@@ -74,6 +75,15 @@ def show_demo(done: Demo) -> None:
     show_recommendations(done.recommendations, catalog)
     say(f"\nWhy {printable(catalog.title(done.recommendations[0].item))}:\n")
     show_explanation(done.explanation, catalog)
+
+
+def show_evaluation(found: Evaluation) -> None:
+    """The metrics with their intervals, then the strata and the calibration; the notes on stderr."""
+    for place, (title, header, rows) in enumerate(found.sections()):
+        say(f"{title if place == 0 else chr(10) + title}\n")
+        show_table(header, rows, right=range(1, len(header)))
+    for text in found.notes:
+        note(text)
 
 
 def show_recommendations(found: Recommendations, catalog: Catalog | None = None, what: str = "score") -> None:

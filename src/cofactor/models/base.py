@@ -27,12 +27,11 @@ class Model(ABC):
     """What all models have. Each is a dataclass (eq=False) whose fields are its hyperparameters.
 
     Attributes:
+        predicts_ratings: false of a model that only ranks: it recommends, and ``predict`` raises ``NotSupported``.
         user_ids_, item_ids_: the ids that the model knows, once fitted.
     """
 
-    predicts_ratings: ClassVar[bool] = (
-        True  # False where a model only ranks, and ``predict`` is not supported
-    )
+    predicts_ratings: ClassVar[bool] = True
 
     user_ids_: IdMap
     item_ids_: IdMap

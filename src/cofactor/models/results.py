@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, overload
 
@@ -115,11 +115,16 @@ class Explanation:
         return text_table(["part", "rating", "adds"], [*rows, ("score", "", f"{self.score:.3f}")])
 
 
-def text_table(header: list[str], rows: list[tuple[object, ...]]) -> str:
-    """Columns of text, the last one (numbers) flush right."""
+def text_table(
+    header: Sequence[str], rows: Sequence[Sequence[object]], right: Collection[int] | None = None
+) -> str:
+    """Columns of text; those in ``right``, if not given the last one (numbers), are flush right."""
     cells = [header, *([str(value) for value in row] for row in rows)]
     widths = [max(len(row[k]) for row in cells) for k in range(len(header))]
-    *left, last = range(len(header))
+    right = {len(header) - 1} if right is None else right
     return "\n".join(
-        "  ".join([*(row[k].ljust(widths[k]) for k in left), row[last].rjust(widths[last])]) for row in cells
+        "  ".join(
+            c.rjust(w) if k in right else c.ljust(w) for k, (c, w) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in cells
     )
