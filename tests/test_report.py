@@ -10,9 +10,11 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from cofactor import figures, report
+from cofactor import report
 from cofactor.demo import Demo, run_demo
 from cofactor.errors import BadParameter
+from cofactor.figures import items
+from cofactor.report import demo_page
 from tests.conftest import make_ratings, missing
 
 HOSTILE = [
@@ -72,7 +74,7 @@ def make_demo(catalog: object, user: str | None = None) -> Demo:
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return report.render_page(make_demo(Hostile()))
+    return report.render_demo(make_demo(Hostile()))
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +109,7 @@ def test_titles_are_shown_as_they_are_and_nothing_more(page: str, read: Reader) 
     titles = {Hostile().title(item) for item in listed}
     assert titles & {HOSTILE[0], HOSTILE[1], HOSTILE[9]}
     for title in titles - {None, ""}:
-        assert report.natural_title(report.printable(title).strip()[:200]) in text
+        assert demo_page.natural_title(demo_page.printable(title).strip()[:200]) in text
     assert "<h1>mine" not in page
     assert "\x1b" not in page
     assert [tag for tag, _ in read.elements].count("h1") == 1
@@ -142,12 +144,12 @@ def test_every_colour_follows_the_page(page: str) -> None:
 
 
 def test_the_same_input_gives_the_same_page(page: str) -> None:
-    assert report.render_page(make_demo(Hostile())) == page
+    assert report.render_demo(make_demo(Hostile())) == page
 
 
 def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     demo, target = make_demo(Hostile(), "103"), tmp_path / "page.html"
-    report.write_page(demo, target)
+    report.write_page(report.render_demo(demo), target)
     assert target.read_text("utf-8").startswith("<!doctype html>")
     before = target.read_bytes()
 
@@ -156,17 +158,17 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(KeyboardInterrupt):
-        report.write_page(demo, target)
+        report.write_page(report.render_demo(demo), target)
     assert target.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
     with pytest.raises(BadParameter, match="is a folder"):
-        report.write_page(demo, tmp_path)
+        report.write_page(report.render_demo(demo), tmp_path)
 
 
 def test_few_ratings_make_a_page() -> None:
     ratings = make_ratings(users=4, items=3, density=0.9)
     small = run_demo(ratings=ratings, catalog=Hostile(), settings={"rank": 1, "sweeps": 1})  # type: ignore[arg-type]
-    assert "<svg" in report.render_page(small)
+    assert "<svg" in report.render_demo(small)
 
 
 @pytest.mark.parametrize(
@@ -182,20 +184,20 @@ def test_few_ratings_make_a_page() -> None:
     ],
 )
 def test_short_titles(title: str, most: int, short: str) -> None:
-    assert report.short_title(report.natural_title(title), most) == short
+    assert demo_page.short_title(demo_page.natural_title(title), most) == short
 
 
 def test_principal_directions_of_a_planted_plane() -> None:
     rng = np.random.default_rng(0)
     plane = rng.normal(size=(200, 2)) * [5, 2]
     turned = plane @ np.linalg.qr(rng.normal(size=(6, 6)))[0][:2] + 3
-    places, shares = report.principal_directions(turned.astype(np.float32))
+    places, shares = demo_page.principal_directions(turned.astype(np.float32))
     centred = plane - plane.mean(axis=0)
     np.testing.assert_allclose(np.linalg.norm(places, axis=1), np.linalg.norm(centred, axis=1), rtol=1e-4)
     assert shares.sum() == pytest.approx(1, abs=1e-4)
     assert shares[0] > shares[1]
     np.testing.assert_array_equal(
-        report.principal_directions(turned)[0], report.principal_directions(turned)[0]
+        demo_page.principal_directions(turned)[0], demo_page.principal_directions(turned)[0]
     )
     assert (places[np.abs(places).argmax(axis=0), [0, 1]] > 0).all()
 
@@ -204,14 +206,14 @@ def test_labels_of_the_map_do_not_overlap(monkeypatch: pytest.MonkeyPatch) -> No
     rng = np.random.default_rng(1)
     labels = [f"A title of number {k}" for k in range(120)]
     boxes = []
-    finish = figures._label
+    finish = items._label
 
     def measured(axes, *rest) -> None:
         finish(axes, *rest)
         boxes.extend(text.get_window_extent() for text in axes.texts)
 
-    monkeypatch.setattr(figures, "_label", measured)
-    svg = figures.item_map(
+    monkeypatch.setattr(items, "_label", measured)
+    svg = items.item_map(
         rng.normal(size=(120, 2)), np.arange(120, 0, -1), np.zeros(120, int), labels, "m", (800, 500), 12, 40
     )
     assert len(boxes) >= 25

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cofactor.catalog import Catalog, read_catalog
     from cofactor.checking import check_ratings
+    from cofactor.comparing import Comparison, compare
     from cofactor.datasets import load_demo, load_demo_catalog
     from cofactor.errors import (
         BadData,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from cofactor.reading import read_ratings
     from cofactor.splits import folds, split
     from cofactor.storage import load, save, verify
+    from cofactor.tuning import Tuning, tune
 
 __version__ = "0.1.0"
 
@@ -48,6 +50,7 @@ _HOME = {
     "Baseline": "models.baseline",
     "Catalog": "catalog",
     "CofactorError": "errors",
+    "Comparison": "comparing",
     "Evaluation": "evaluation",
     "Explanation": "models.results",
     "LeakWarning": "errors",
@@ -59,9 +62,11 @@ _HOME = {
     "Ratings": "ratings",
     "Recommendations": "models.results",
     "SingularSystem": "errors",
+    "Tuning": "tuning",
     "UnknownItem": "errors",
     "UnknownUser": "errors",
     "check_ratings": "checking",
+    "compare": "comparing",
     "evaluate": "evaluation",
     "folds": "splits",
     "load": "storage",
@@ -73,6 +78,7 @@ _HOME = {
     "rmse": "metrics",
     "save": "storage",
     "split": "splits",
+    "tune": "tuning",
     "verify": "storage",
 }
 
@@ -85,6 +91,7 @@ __all__ = [
     "Baseline",
     "Catalog",
     "CofactorError",
+    "Comparison",
     "Evaluation",
     "Explanation",
     "LeakWarning",
@@ -96,10 +103,12 @@ __all__ = [
     "Ratings",
     "Recommendations",
     "SingularSystem",
+    "Tuning",
     "UnknownItem",
     "UnknownUser",
     "__version__",
     "check_ratings",
+    "compare",
     "evaluate",
     "folds",
     "load",
@@ -111,6 +120,7 @@ __all__ = [
     "rmse",
     "save",
     "split",
+    "tune",
     "verify",
 ]
 

@@ -27,9 +27,9 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def advance(self, note: str = "") -> None:
-        """One step further; ``note`` stands behind the bar."""
-        self._done += 1
+    def advance(self, note: str = "", steps: int = 1) -> None:
+        """So many steps further; ``note`` stands behind the bar."""
+        self._done += steps
         if not self._wanted or time.monotonic() < self._after:
             return
         if self._bar is None:

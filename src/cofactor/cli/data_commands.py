@@ -35,12 +35,12 @@ def demo(
       cofactor demo --user 15 -o mine.html
     """
     from cofactor.demo import run_demo
-    from cofactor.report import write_page
+    from cofactor.report import render_demo, write_page
     from cofactor.tables import check_target
 
     check_target(output)
     done = run_demo(user)
-    write_page(done, output)
+    write_page(render_demo(done), output)
     if as_json:
         show_json({**done.to_dict(), "page": str(output)})
         return

@@ -59,10 +59,12 @@ class AlternatingModel(FactorModel):
         biases: kernels.Biases,
         solver: kernels.Solver,
         start: NDArray[Any],
+        start_bias: NDArray[Any],
         cg_steps: int,
         callback: Callback | None,
         progress: bool | None,
     ) -> Self:
+        """Sweeps from item factors ``start`` (items, rank) and ``start_bias`` (items,), which change in place."""
         self._forget()
         if self.reg == 0:
             unknowns = rank + (biases == "joint")
@@ -71,7 +73,7 @@ class AlternatingModel(FactorModel):
         dtype = start.dtype
         mean = float(ratings.values.mean(dtype=np.float64)) if biases else 0.0
         factors = {"user": np.zeros((ratings.n_users, rank), dtype), "item": start}
-        bias = {"user": np.zeros(ratings.n_users, dtype), "item": np.zeros(ratings.n_items, dtype)}
+        bias = {"user": np.zeros(ratings.n_users, dtype), "item": start_bias}
         rows = {"user": ratings.by_user, "item": ratings.by_item}
         ids = {"user": ratings.user_ids, "item": ratings.item_ids}
         reg = {side: self._row_reg(rows[side].counts) for side in rows}
@@ -102,7 +104,8 @@ class AlternatingModel(FactorModel):
 
         def penalty(side: str) -> float:
             squares = np.einsum("ik,ik->i", factors[side], factors[side], dtype=np.float64)
-            return float(reg[side] @ (squares + bias[side].astype(np.float64) ** 2))
+            # a sum, not a product: that of the BLAS keeps threads of its own spinning
+            return float(np.sum(reg[side] * (squares + bias[side].astype(np.float64) ** 2)))
 
         def publish() -> None:
             self.user_factors_, self.item_factors_ = factors["user"], factors["item"]
@@ -195,17 +198,28 @@ class ALS(AlternatingModel):
         self, ratings: Ratings, *, callback: Callback | None = None, progress: bool | None = None
     ) -> Self:
         """See ``Model.fit``. Raises ``SingularSystem`` where ``reg`` is too small for a row."""
+        return self.fit_from(None, ratings, callback=callback, progress=progress)
+
+    def fit_from(
+        self,
+        start: tuple[NDArray[Any], NDArray[Any]] | None,
+        ratings: Ratings,
+        *,
+        callback: Callback | None = None,
+        progress: bool | None = None,
+    ) -> Self:
+        """``fit``, but from item factors (items, K) and biases (items,) of another fit of the same ratings.
+
+        Of another rank, factors are left out or begin at random. Near the end of that fit fewer sweeps are needed.
+        """
         self.check_parameters(check_ratings(ratings).n_items)
-        start = np.random.default_rng(self.seed).standard_normal((ratings.n_items, self.rank)) * _START
+        random = np.random.default_rng(self.seed).standard_normal((ratings.n_items, self.rank)) * _START
+        factors, bias = random.astype(self.dtype), np.zeros(ratings.n_items, self.dtype)
+        if start is not None:
+            known = min(self.rank, start[0].shape[1])
+            factors[:, :known], bias[:] = start[0][:, :known], start[1]
         return self._alternate(
-            ratings,
-            self.rank,
-            self.biases,
-            self.solver,
-            start.astype(self.dtype),
-            self.cg_steps,
-            callback,
-            progress,
+            ratings, self.rank, self.biases, self.solver, factors, bias, self.cg_steps, callback, progress
         )
 
     def check_parameters(self, n_items: int) -> None:

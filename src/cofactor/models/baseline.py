@@ -39,8 +39,8 @@ class Baseline(AlternatingModel):
     ) -> Self:
         """See ``Model.fit``."""
         self.check_parameters(check_ratings(ratings).n_items)
-        start = np.zeros((ratings.n_items, 0), np.float32)
-        return self._alternate(ratings, 0, "joint", "cholesky", start, 1, callback, progress)
+        factors, bias = np.zeros((ratings.n_items, 0), np.float32), np.zeros(ratings.n_items, np.float32)
+        return self._alternate(ratings, 0, "joint", "cholesky", factors, bias, 1, callback, progress)
 
     def check_parameters(self, n_items: int) -> None:
         """See ``Model.check_parameters``."""

@@ -1,21 +1,19 @@
-"""The page of the demo: one self-contained HTML file with pictures, for light and dark, screen and phone."""
+"""The page of ``cofactor demo``."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from html import escape
-from importlib import resources
-from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor import __version__, figures
+from cofactor import figures
 from cofactor.ids import Id
-from cofactor.tables import printable, write_whole
+from cofactor.report.layout import Card, Tile, render
+from cofactor.tables import printable
 
 if TYPE_CHECKING:
     from cofactor.demo import Demo
@@ -25,20 +23,12 @@ _OTHER = "other"
 _LONGEST = 200  # characters of a title
 
 
-def write_page(demo: Demo, path: str | Path) -> None:
-    """Write the page of ``demo`` to ``path``, whole or not at all."""
-    text = render_page(demo)
-    write_whole(path, lambda file: file.write(text.encode("utf-8", "replace")))
-
-
-def render_page(demo: Demo) -> str:
+def render_demo(demo: Demo) -> str:
     """The page as text. It depends on ``demo`` alone, and loads nothing from anywhere."""
-    template = Template(
-        resources.files("cofactor").joinpath("data", "report", "page.html").read_text("utf-8")
-    )
-    return template.substitute(
-        **_opening(demo), **_fit(demo), **_map(demo), **_list(demo), **_why(demo), **_predictions(demo)
-    )
+    objective, errors = _fit(demo)
+    calibration, distribution = _predictions(demo)
+    cards = [(objective, errors), (_map(demo),), (_list(demo),), (_why(demo),), (calibration, distribution)]
+    return render(cards=cards, **_opening(demo))
 
 
 def _title(demo: Demo, item: Id) -> str:
@@ -61,7 +51,7 @@ def short_title(title: str, most: int = 30) -> str:
     return title if len(title) <= most else title[: most - 1].rstrip(" ,:;-") + "…"
 
 
-def _opening(demo: Demo) -> dict[str, str]:
+def _opening(demo: Demo) -> dict[str, Any]:
     ratings, holdout = demo.ratings, demo.holdout
     lead = (
         f"{ratings.n_users:,} people rated {ratings.n_items:,} films. Matrix factorization gives each of them "
@@ -69,23 +59,19 @@ def _opening(demo: Demo) -> dict[str, str]:
         f"of the table that nobody has filled in."
     )
     tiles = [
-        ("Ratings", f"{len(ratings):,}", f"{ratings.scale[0]:g} to {ratings.scale[1]:g} points", ""),
-        ("Known of the table", f"{ratings.density:.2%}", f"{ratings.n_users:,} × {ratings.n_items:,}", ""),
-        ("Baseline", f"{holdout.baseline.rmse:.3f}", f"RMSE held out; MAE {holdout.baseline.mae:.3f}", ""),
-        ("ALS", f"{holdout.model.rmse:.3f}", f"RMSE held out; MAE {holdout.model.mae:.3f}", "best"),
+        Tile("Ratings", f"{len(ratings):,}", f"{ratings.scale[0]:g} to {ratings.scale[1]:g} points"),
+        Tile("Known of the table", f"{ratings.density:.2%}", f"{ratings.n_users:,} × {ratings.n_items:,}"),
+        Tile("Baseline", f"{holdout.baseline.rmse:.3f}", f"RMSE held out; MAE {holdout.baseline.mae:.3f}"),
+        Tile("ALS", f"{holdout.model.rmse:.3f}", f"RMSE held out; MAE {holdout.model.mae:.3f}", best=True),
     ]
     return {
+        "command": "cofactor demo",
         "title": f"cofactor: {len(ratings):,} ratings, factorized",
         "heading": f"From {len(ratings):,} ratings to recommendations",
         "lead": lead,
-        "figures": "".join(
-            f'<div class="{kind}"><dt>{name}</dt><dd>{value}<small>{more}</small></dd></div>'
-            for name, value, more, kind in tiles
-        ),
-        "footer": (
-            (f"<p>{escape(demo.credit)}</p>" if demo.credit else "")
-            + f"<p>Made by <code>cofactor demo</code>, cofactor {escape(__version__)}: {escape(_settings(demo))}.</p>"
-        ),
+        "tiles": tiles,
+        "made": _settings(demo),
+        "credit": demo.credit,
     }
 
 
@@ -94,27 +80,25 @@ def _settings(demo: Demo) -> str:
     return f"ALS({', '.join(f'{name}={getattr(demo.model, name)!r}' for name in shown)})"
 
 
-def _fit(demo: Demo) -> dict[str, str]:
+def _fit(demo: Demo) -> tuple[Card, Card]:
     holdout, sweeps = demo.holdout, demo.holdout.sweeps
     side = "closer" if holdout.gain >= 0 else "further off"
-    return {
-        "objective_heading": "Alternating least squares never rises",
-        "objective_note": (
-            "Each sweep solves all users, then all items. The objective, squared error plus "
-            "regularization, can only fall."
-        ),
-        "objective": figures.objective([sweep.objective for sweep in sweeps]),
-        "errors_heading": f"{abs(holdout.gain):.1%} {side} than Baseline on unseen ratings",
-        "errors_note": (
-            f"{holdout.test:,} ratings were held out at random. Baseline knows the mean, and how far each "
-            f"user and film lies from it."
-        ),
-        "errors": figures.errors(
+    objective = Card(
+        "Alternating least squares never rises",
+        "Each sweep solves all users, then all items. The objective, squared error plus regularization, can only fall.",
+        figures.objective([sweep.objective for sweep in sweeps]),
+    )
+    errors = Card(
+        f"{abs(holdout.gain):.1%} {side} than Baseline on unseen ratings",
+        f"{holdout.test:,} ratings were held out at random. Baseline knows the mean, and how far each user and film "
+        f"lies from it.",
+        figures.errors(
             [sweep.train_rmse for sweep in sweeps],
             [sweep.holdout_rmse for sweep in sweeps],
             holdout.baseline.rmse,
         ),
-    }
+    )
+    return objective, errors
 
 
 def principal_directions(factors: NDArray[Any], count: int = 2) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -144,7 +128,7 @@ def _groups(genres: list[tuple[str, ...]]) -> tuple[list[str], NDArray[np.int64]
     return main, np.array(chosen, np.int64)
 
 
-def _map(demo: Demo) -> dict[str, str]:
+def _map(demo: Demo) -> Card:
     model, ratings = demo.model, demo.ratings
     places, shares = principal_directions(model.item_factors_)
     counts = ratings.by_item.counts
@@ -168,18 +152,16 @@ def _map(demo: Demo) -> dict[str, str]:
         f'<li><i style="background:var(--group-{colour})"></i>{escape(printable(name))}</li>'
         for colour, name in zip(colours, names)
     )
-    return {
-        "map_heading": "Films that please the same people lie together",
-        "map_note": (
-            f"The best-known films by the first two principal directions of their factors ({shares[0]:.0%} and "
-            f"{shares[1]:.0%} of the variance). The size of a dot is the number of ratings. No title, genre or year "
-            f"was used to place them; the colours were added afterwards."
-        ),
-        "map": f'<ul class="legend">{legend}</ul>{"".join(drawn)}',
-    }
+    return Card(
+        "Films that please the same people lie together",
+        f"The best-known films by the first two principal directions of their factors ({shares[0]:.0%} and "
+        f"{shares[1]:.0%} of the variance). The size of a dot is the number of ratings. No title, genre or year "
+        f"was used to place them; the colours were added afterwards.",
+        f'<ul class="legend">{legend}</ul>{"".join(drawn)}',
+    )
 
 
-def _list(demo: Demo) -> dict[str, str]:
+def _list(demo: Demo) -> Card:
     low, high = demo.ratings.scale
     rows = []
     for place, (item, score) in enumerate(demo.recommendations, start=1):
@@ -192,22 +174,18 @@ def _list(demo: Demo) -> dict[str, str]:
             f'<td class="bar"><i style="width:{length:.1f}%"></i></td><td class="number score">{score:.2f}</td></tr>'
         )
     rated = int(demo.ratings.by_user.counts[demo.ratings.user_ids.position(demo.user)])
-    user = escape(printable(demo.user))
-    return {
-        "list_heading": f"Ten films for user {user}" if len(rows) == 10 else f"For user {user}",
-        "list_note": (
-            f"The highest predicted ratings, on the scale of {low:g} to {high:g}, among all films that user {user} has "
-            f"not rated; they have rated {rated:,}."
-        ),
-        "list": (
-            '<table class="films"><thead><tr><th></th><th>Film</th><th class="genres-cell">Genres</th>'
-            '<th class="bar"></th><th class="number">Score</th></tr></thead>'
-            f"<tbody>{''.join(rows)}</tbody></table>"
-        ),
-    }
+    user = printable(demo.user)
+    return Card(
+        f"Ten films for user {user}" if len(rows) == 10 else f"For user {user}",
+        f"The highest predicted ratings, on the scale of {low:g} to {high:g}, among all films that user {user} has "
+        f"not rated; they have rated {rated:,}.",
+        '<table class="films"><thead><tr><th></th><th>Film</th><th class="genres-cell">Genres</th>'
+        '<th class="bar"></th><th class="number">Score</th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>",
+    )
 
 
-def _why(demo: Demo) -> dict[str, str]:
+def _why(demo: Demo) -> Card:
     why, best = demo.explanation, demo.recommendations[0].item
     drawn = []
     for name, size, listed, length in (("wide", (1040, 460), 10, 50), ("narrow", (360, 400), 8, 18)):
@@ -221,17 +199,15 @@ def _why(demo: Demo) -> dict[str, str]:
         labels, parts = zip(*rows)
         picture = figures.waterfall(labels, parts, why.score, f"why-{name}", size)
         drawn.append(f'<div class="{name}">{picture}</div>')
-    return {
-        "why_heading": f"Why {escape(short_title(_title(demo, best), 90))}",
-        "why_note": (
-            f"The score begins at the mean of all ratings. How this user rates, how this film is rated, and each film "
-            f"the user rated (the rating in brackets) move it up or down, until they add up to {why.score:.2f}."
-        ),
-        "why": "".join(drawn),
-    }
+    return Card(
+        f"Why {short_title(_title(demo, best), 90)}",
+        f"The score begins at the mean of all ratings. How this user rates, how this film is rated, and each film "
+        f"the user rated (the rating in brackets) move it up or down, until they add up to {why.score:.2f}.",
+        "".join(drawn),
+    )
 
 
-def _predictions(demo: Demo) -> dict[str, str]:
+def _predictions(demo: Demo) -> tuple[Card, Card]:
     given = demo.holdout.given.astype(np.float64)
     predicted = demo.holdout.predicted.astype(np.float64)
     low, high = demo.ratings.scale
@@ -248,21 +224,17 @@ def _predictions(demo: Demo) -> dict[str, str]:
     bins = max(1, round((high - low) / gap)) + 1
     edges = low - gap / 2 + gap * np.arange(bins + 1)
     share = [np.histogram(column, edges)[0] / len(given) for column in (given, predicted)]
-    return {
-        "calibration_heading": f"Where it says {centre[top]:.1f}, people gave {answer[top]:.1f}",
-        "calibration_note": (
-            "Held-out ratings grouped by prediction: the mean rating given in each group. The larger a dot, the more "
-            "ratings; on the dashed line predictions are right on average."
-        ),
-        "calibration": figures.calibration(centre, answer, counts[kept], (low, high)),
-        "distribution_heading": (
-            "Predictions are more cautious than people"
-            if predicted.std() < given.std()
-            else "Ratings, given and predicted"
-        ),
-        "distribution_note": (
-            f"Ratings given vary by {given.std():.2f} points around their mean, predictions by {predicted.std():.2f}: "
-            f"a prediction is an expectation, so it keeps away from the ends."
-        ),
-        "distribution": figures.distribution(edges, share[0], share[1]),
-    }
+    calibration = Card(
+        f"Where it says {centre[top]:.1f}, people gave {answer[top]:.1f}",
+        "Held-out ratings grouped by prediction: the mean rating given in each group. The larger a dot, the more "
+        "ratings; on the dashed line predictions are right on average.",
+        figures.calibration(centre, answer, counts[kept], (low, high)),
+    )
+    cautious = predicted.std() < given.std()
+    distribution = Card(
+        "Predictions are more cautious than people" if cautious else "Ratings, given and predicted",
+        f"Ratings given vary by {given.std():.2f} points around their mean, predictions by {predicted.std():.2f}: "
+        f"a prediction is an expectation, so it keeps away from the ends.",
+        figures.distribution(edges, share[0], share[1]),
+    )
+    return calibration, distribution

@@ -1,0 +1,172 @@
+"""All models beside each other, on one split."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from cofactor.errors import BadParameter
+from cofactor.evaluation import Evaluation, evaluate
+from cofactor.models import MODELS
+from cofactor.models.base import Model
+from cofactor.models.results import text_table
+from cofactor.progress import Progress
+from cofactor.ratings import Ratings
+from cofactor.splits import split
+
+_SHOWN = ("rmse", "mae", "ndcg", "recall", "coverage")
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One model of a comparison.
+
+    Attributes:
+        name: what it is called in the table.
+        model: fitted on the train side.
+        evaluation: on the test side.
+        seconds: the fit took.
+    """
+
+    name: str
+    model: Model
+    evaluation: Evaluation
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What ``compare`` found.
+
+    Attributes:
+        entries: the models, least RMSE first; those that only rank at the end.
+        by, seed, k: how the ratings were split, and the length of the lists.
+        train, test: how many ratings were learnt from, and held out.
+        users, items: of all the ratings.
+    """
+
+    entries: tuple[Entry, ...]
+    by: str
+    seed: int
+    k: int
+    train: int
+    test: int
+    users: int
+    items: int
+
+    @property
+    def table(self) -> pa.Table:
+        """One row a model: model, seconds, and its metrics (null where it has none)."""
+        return pa.Table.from_pylist(
+            [
+                {"model": entry.name, "seconds": entry.seconds, **entry.evaluation.metrics}
+                for entry in self.entries
+            ]
+        )
+
+    def rows(self) -> tuple[list[str], list[list[str]]]:
+        """Header and cells of the table for people."""
+        header = [
+            "model",
+            "RMSE",
+            "MAE",
+            f"NDCG@{self.k}",
+            f"recall@{self.k}",
+            f"coverage@{self.k}",
+            "seconds",
+        ]
+        cells = []
+        for entry in self.entries:
+            values = [getattr(entry.evaluation, name) for name in _SHOWN]
+            figures = ["—" if value is None else f"{value:.4f}" for value in values]
+            cells.append([entry.name, *figures, f"{entry.seconds:.2f}"])
+        return header, cells
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return {
+            "by": self.by,
+            "seed": self.seed,
+            "train": self.train,
+            "test": self.test,
+            "models": [
+                {
+                    "name": entry.name,
+                    "kind": type(entry.model).__name__,
+                    "hyperparameters": entry.model.get_params(),
+                    "seconds": entry.seconds,
+                    "evaluation": entry.evaluation.to_dict(),
+                }
+                for entry in self.entries
+            ],
+        }
+
+    def __str__(self) -> str:
+        header, rows = self.rows()
+        return text_table(header, [tuple(row) for row in rows], right=range(1, len(header)))
+
+    __repr__ = __str__
+
+
+def usual_models(ratings: Ratings) -> dict[str, Model]:
+    """One of each kind, with settings that do well on most ratings.
+
+    λ goes with the size of the ratings, as u and v go with its square root: 1.15 standard deviations.
+    """
+    reg = 1.15 * (float(ratings.values.std(dtype=np.float64)) or 1.0)
+    rank = min(16, max(1, ratings.n_items // 2))
+    given: dict[str, dict[str, Any]] = {
+        "ALS": {"rank": rank, "reg": float(f"{reg:.2g}")},
+        "SGD": {"rank": rank},
+    }
+    return {name: make(**given.get(name, {})) for name, make in MODELS.items()}
+
+
+def compare(
+    ratings: Ratings,
+    models: Mapping[str, Model] | None = None,
+    *,
+    holdout: float = 0.1,
+    by: str = "random",
+    seed: int = 0,
+    k: int = 10,
+    bootstrap: int = 1000,
+    progress: bool | None = None,
+) -> Comparison:
+    """Fit several models on one side of a split, and evaluate all of them on the other.
+
+    ``models`` gives each a name; without any, one of each kind competes, with its usual settings. The models given
+    are not fitted themselves. ``holdout``, ``by`` and ``seed`` are those of ``split``; ``k`` and ``bootstrap`` those
+    of ``evaluate``.
+
+    Raises what ``split``, ``fit`` and ``evaluate`` raise.
+    """
+    if not isinstance(ratings, Ratings):
+        raise BadParameter(
+            f"compare takes Ratings, not {type(ratings).__name__}; make them with cofactor.read_ratings(table)."
+        )
+    train, test = split(ratings, holdout, by, seed, warn=False)
+    competing = usual_models(train) if models is None else models
+    if not competing:
+        raise BadParameter("There are no models to compare. Give at least one, as {name: model}.")
+    entries = []
+    with Progress(len(competing), "Comparing", progress) as bar:
+        for name, model in competing.items():
+            if not isinstance(model, Model):
+                raise BadParameter(
+                    f"{name!r} is {type(model).__name__}, not a model; give one such as cofactor.ALS()."
+                )
+            fresh = type(model)(**model.get_params())
+            begin = time.perf_counter()
+            fresh.fit(train, progress=False)
+            seconds = time.perf_counter() - begin
+            found = evaluate(fresh, test, k=k, bootstrap=bootstrap, seed=seed, progress=False)
+            entries.append(Entry(name, fresh, found, seconds))
+            bar.advance(name)
+    entries.sort(key=lambda entry: np.inf if entry.evaluation.rmse is None else entry.evaluation.rmse)
+    return Comparison(tuple(entries), by, seed, k, len(train), len(test), ratings.n_users, ratings.n_items)
