@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import cofactor as cf
-from cofactor import evaluation
+from cofactor import trials
 from cofactor.ids import IdMap
 from cofactor.models import Model
 from cofactor.ratings import Ratings
@@ -73,7 +73,7 @@ def slowly(model: Model, train: Ratings, test: Ratings, k: int, relevant: float)
     learnt = {}
     for user, item in zip(train.users.to_pylist(), train.items.to_pylist()):
         learnt.setdefault(item, set()).add(user)
-    each = {name: [] for name in evaluation.RANKING}
+    each = {name: [] for name in trials.RANKING}
     listed, information = {}, []
     for user in sorted({u for u, _, _ in rows}):
         if user not in model.user_ids_:
@@ -112,7 +112,7 @@ def test_every_metric_is_what_a_slow_count_finds(parts, model, k, relevant):
     assert found.metrics == pytest.approx(expected, rel=1e-5)
     assert list(found.metrics) == list(expected)
     assert found.rmse == pytest.approx(cf.rmse(test.values, model.predict(test.users, test.items, clip=True)))
-    for name in ("rmse", "mae", "novelty", *evaluation.RANKING):
+    for name in ("rmse", "mae", "novelty", *trials.RANKING):
         low, high = found.intervals[name if name in ("rmse", "mae") else f"{name}@{k}"]
         assert low <= getattr(found, name) <= high
         assert low < high
@@ -197,7 +197,7 @@ def test_the_names_of_users_and_items_do_not_matter(parts):
 
 def test_users_in_batches_are_the_same(parts, model, monkeypatch):
     whole = cf.evaluate(model, parts[1]).to_dict()
-    monkeypatch.setattr(evaluation, "_BATCH", 7)
+    monkeypatch.setattr(trials, "_BATCH", 7)
     assert cf.evaluate(model, parts[1]).to_dict() == whole
 
 
@@ -273,7 +273,7 @@ def test_intervals_cover_at_their_nominal_rate():
         counts = rng.integers(1, 20, 120)
         scale = rng.choice([0.6, 1.0], 120)  # the mean squared error is (0.36 + 1) / 2
         squares = np.array([np.sum(rng.normal(0, s, n) ** 2) for s, n in zip(scale, counts)])
-        low, high = evaluation._draw({"rmse": (squares, counts.astype(float))}, 200, trial)["rmse"]
+        low, high = trials.draw_intervals({"rmse": (squares, counts.astype(float))}, 200, trial)["rmse"]
         covered += low <= math.sqrt(0.68) <= high
     assert 0.90 <= covered / 400 <= 0.98
 
@@ -296,9 +296,17 @@ def test_more_draws_of_more_users_narrow_the_interval():
     for users in (50, 800):
         rng = np.random.default_rng(users)
         sums = {"mae": (rng.exponential(1, users), np.ones(users))}
-        low, high = evaluation._draw(sums, 500, 0)["mae"]
+        low, high = trials.draw_intervals(sums, 500, 0)["mae"]
         widths.append(high - low)
     assert widths[0] / widths[1] == pytest.approx(4, rel=0.4)  # √(800 / 50)
+
+
+def test_draws_without_anybody_ranked_are_left_out():
+    ranked = np.zeros(50)
+    ranked[:2] = 1
+    for seed in range(20):
+        for low, high in trials.draw_intervals({"ndcg": (ranked / 2, ranked)}, 1, seed).values():
+            assert low == high == 0.5
 
 
 # -- what comes out ------------------------------------------------------------------------------
@@ -307,7 +315,7 @@ def test_more_draws_of_more_users_narrow_the_interval():
 def test_what_an_evaluation_gives(parts, model):
     found = cf.evaluate(model, parts[1], k=5)
     assert isinstance(found, cf.Evaluation)
-    assert list(found.metrics) == ["rmse", "mae", *(f"{name}@5" for name in evaluation.METRICS[2:])]
+    assert list(found.metrics) == ["rmse", "mae", *(f"{name}@5" for name in trials.METRICS[2:])]
     rows = found.table.to_pylist()
     assert [row["metric"] for row in rows] == list(found.metrics)
     assert rows[0] == {
@@ -452,6 +460,7 @@ def test_a_model_without_its_ratings(parts, monkeypatch):
         ({"bootstrap": -1}, "bootstrap is -1"),
         ({"seed": None}, "seed is None"),
         ({"relevant": float("nan")}, "relevant is nan"),
+        ({"relevant": -1e300}, "relevant is -1e"),
         ({"relevant": "4"}, "relevant is '4'"),
         ({"metrics": ["accuracy"]}, "metrics has 'accuracy'"),
         ({"metrics": ["rmse@10"]}, "metrics has 'rmse@10'"),
