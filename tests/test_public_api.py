@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import subprocess
 import sys
 
@@ -24,6 +25,11 @@ def test_public_names():
         assert getattr(cf, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'colour'"):
         cf.colour  # noqa: B018
+
+
+def test_no_module_is_named_as_a_public_name():
+    """Else importing it would put the module where the function was: `cofactor.evaluate`, say."""
+    assert not {module.name for module in pkgutil.iter_modules(cf.__path__)} & set(NAMES)
 
 
 def test_import_stays_light():
