@@ -17,7 +17,7 @@ from cofactor.models.base import Model
 from cofactor.models.results import text_table
 from cofactor.progress import Progress
 from cofactor.ratings import Ratings
-from cofactor.splits import split
+from cofactor.splits import leak, split
 
 _SHOWN = ("rmse", "mae", "ndcg", "recall", "coverage")
 
@@ -47,6 +47,7 @@ class Comparison:
         entries: the models, least RMSE first; those that only rank at the end.
         by, seed, k: how the ratings were split, and the length of the lists.
         train, test: how many ratings were learnt from, and held out.
+        notes: what to know about these figures, in sentences.
         users, items: of all the ratings.
     """
 
@@ -58,6 +59,7 @@ class Comparison:
     test: int
     users: int
     items: int
+    notes: tuple[str, ...]
 
     @property
     def table(self) -> pa.Table:
@@ -84,7 +86,7 @@ class Comparison:
         for entry in self.entries:
             values = [getattr(entry.evaluation, name) for name in _SHOWN]
             figures = ["—" if value is None else f"{value:.4f}" for value in values]
-            cells.append([entry.name, *figures, f"{entry.seconds:.2f}"])
+            cells.append([entry.name, *figures, f"{entry.seconds:.2g}"])
         return header, cells
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,6 +96,7 @@ class Comparison:
             "seed": self.seed,
             "train": self.train,
             "test": self.test,
+            "notes": list(self.notes),
             "models": [
                 {
                     "name": entry.name,
@@ -169,4 +172,15 @@ def compare(
             entries.append(Entry(name, fresh, found, seconds))
             bar.advance(name)
     entries.sort(key=lambda entry: np.inf if entry.evaluation.rmse is None else entry.evaluation.rmse)
-    return Comparison(tuple(entries), by, seed, k, len(train), len(test), ratings.n_users, ratings.n_items)
+    said = [leak(train.times, test.times), *(note for entry in entries for note in entry.evaluation.notes)]
+    return Comparison(
+        tuple(entries),
+        by,
+        seed,
+        k,
+        len(train),
+        len(test),
+        ratings.n_users,
+        ratings.n_items,
+        notes=tuple(dict.fromkeys(filter(None, said))),  # each once
+    )

@@ -18,6 +18,7 @@ _OPTIONAL: dict[str, tuple[str, tuple[str, ...]]] = {
     "pandas": ("ratings from data frames", ("pandas",)),
     "polars": ("ratings from data frames", ("polars",)),
     "scipy": ("ratings from sparse matrices", ("scipy",)),
+    "tune": ("search by Optuna", ("optuna",)),
     "serve": ("answers over HTTP", ("fastapi", "uvicorn", "sqlalchemy", "prometheus_client")),
     "ode": ("taste that drifts with time", ("jax", "diffrax", "equinox", "optax")),
     "ray": ("training on a cluster", ("ray",)),

@@ -133,16 +133,24 @@ def _last_of_users(
 
 
 def _warn_of_leak(times: NDArray[np.int64] | None, test: NDArray[np.bool_]) -> None:
-    """Where test ratings have, on average, more than a hundredth of train after them."""
-    if times is None:
-        return
-    train = np.sort(times[~test])
-    later = 1 - float(np.searchsorted(train, times[test], "right").mean()) / len(train)
-    if later > _LEAK:
+    found = None if times is None else leak(times[~test], times[test])
+    if found:
         warnings.warn(
-            f"This split leaks the future: of a rating in test, {later:.0%} of those in train were given later, on "
-            f"average, and a model in use cannot know them. Its errors look smaller than they will be. Use split with "
-            f'by="time", or say warn=False where this is meant.',
+            f'{found} Use split with by="time", or say warn=False where this is meant.',
             LeakWarning,
             stacklevel=3,
         )
+
+
+def leak(train: NDArray[np.int64] | None, test: NDArray[np.int64] | None) -> str:
+    """What to say of a split by its times: nothing, unless test ratings have, on average, more than a hundredth of
+    train after them."""
+    if train is None or test is None:
+        return ""
+    later = 1 - float(np.searchsorted(np.sort(train), test, "right").mean()) / len(train)
+    if later <= _LEAK:
+        return ""
+    return (
+        f"This split leaks the future: of a rating in test, {later:.0%} of those in train were given later, on "
+        f"average, and a model in use cannot know them. Its errors look smaller than they will be."
+    )

@@ -18,6 +18,7 @@ from cofactor.models.base import Model, check_choice, check_whole
 from cofactor.models.results import text_table
 from cofactor.progress import Progress
 from cofactor.ratings import Ratings
+from cofactor.splits import leak
 
 if TYPE_CHECKING:
     from cofactor.figures import Picture
@@ -140,7 +141,9 @@ class Tuning:
 
     def __str__(self) -> str:
         header, rows = self.rows()
-        return "\n".join([text_table(header, [tuple(row) for row in rows]), *self.notes])
+        return "\n".join(
+            [text_table(header, [tuple(row) for row in rows]), *(f"Note: {note}" for note in self.notes)]
+        )
 
     __repr__ = __str__
 
@@ -229,7 +232,8 @@ def tune(
     done = Tuning(
         estimator, tuple(settings), folds, seed, len(ratings), ratings.n_users, ratings.n_items, notes=()
     )
-    return replace(done, notes=tuple(_edges(done, space)))
+    train, test = validation.fold(0)
+    return replace(done, notes=tuple(filter(None, [*_edges(done, space), leak(train.times, test.times)])))
 
 
 def _space(estimator: Model, ratings: Ratings, values: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -266,9 +270,10 @@ def _edges(done: Tuning, space: Mapping[str, Sequence[Any]]) -> list[str]:
     for name, values in space.items():
         numbers = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
         best = done.best_setting.params[name]
-        if len(numbers) > 2 and best in (min(numbers), max(numbers)) and not (name == "rank" and best == 1):
+        simplest = done.simplest_setting.params[name]
+        if len(numbers) > 2 and best == simplest and best in (min(numbers), max(numbers)):
             end = "least" if best == min(numbers) else "greatest"
-            notes.append(f"Note: the best {name}, {best:g}, is the {end} that was tried. Try further.")
+            notes.append(f"The best {name}, {best:g}, is the {end} that was tried: try further.")
     return notes
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from cofactor.cli import data_commands, model_commands
+from cofactor.cli import choosing_commands, data_commands, model_commands
 from cofactor.cli.output import error_object, note
 
 # Help is plain text: it starts at once, and reads the same on a terminal, in a pipe and in a log.
@@ -23,7 +23,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
-for command in (data_commands.demo, data_commands.check, data_commands.train, *model_commands.COMMANDS):
+for command in (
+    data_commands.demo,
+    data_commands.check,
+    data_commands.train,
+    *choosing_commands.COMMANDS,
+    *model_commands.COMMANDS,
+):
     app.command()(command)
 app.command()(data_commands.verify)
 app.command()(data_commands.doctor)

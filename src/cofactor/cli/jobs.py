@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ from cofactor.tables import check_target, read_columns, write_table
 
 if TYPE_CHECKING:
     from cofactor.catalog import Catalog
+    from cofactor.comparing import Comparison
+    from cofactor.tuning import Tuning
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +76,7 @@ def train_model(
 
     check_choice("--model", kind, tuple(MODELS))
     model = MODELS[kind]()
-    known = model.get_params()
-    for name in params:
-        if name not in known:
-            raise BadParameter(f"{kind} has no parameter {name!r}. It has: {', '.join(known)}.")
+    known = _check_known(kind, params)
     model.set_params(**params, **({"seed": seed} if "seed" in known else {}))
     if params.get("biases") == "none":
         model.set_params(biases=None)
@@ -114,6 +114,87 @@ def evaluate_model(
                 f"{ids.kind}s, such as {shorten(ids.id(0))}. Give ids as they stood in the ratings it was fitted on."
             )
     return evaluate(model, test, k=k, relevant=relevant, seed=seed)
+
+
+def tune_model(
+    file: str,
+    output: Path,
+    kind: str,
+    named: dict[str, str | None],
+    others: Sequence[str],
+    how: dict[str, Any],
+    *,
+    threads: int | None,
+    checkpoint: Path | None,
+    reading: dict[str, Any],
+) -> Tuning:
+    """Tune a model on a file of ratings and write the page.
+
+    ``named`` and ``others`` ("name=a,b") give values as typed. Without a ``checkpoint`` one is kept beside the page
+    until that is written.
+    """
+    from cofactor.reading import read_ratings
+    from cofactor.report import render_tuning, write_page
+    from cofactor.tuning import tune
+
+    check_choice("--model", kind, tuple(MODELS))
+    values: dict[str, Any] = {name: _values(name, text) for name, text in named.items() if text is not None}
+    for text in others:
+        name, equals, listed = text.partition("=")
+        if not equals or name in values:
+            raise BadParameter(f"--try is {shorten(text)}; give NAME=VALUE,VALUE, each name once.")
+        values[name] = _values(name, listed)
+    _check_known(kind, values)
+    target = check_target(output)
+    model = MODELS[kind]()
+    for name, value in (("seed", how["seed"]), ("threads", threads)):
+        if name in model.get_params():
+            model.set_params(**{name: value})
+    ratings = read_ratings(file, **reading)
+    kept = checkpoint or target.with_name(target.name + ".partial")
+    done = tune(model, ratings, **{**how, "checkpoint": kept, **values})
+    write_page(render_tuning(done), target)
+    if checkpoint is None:
+        shutil.rmtree(kept, ignore_errors=True)
+    return done
+
+
+def _check_known(kind: str, params: dict[str, Any]) -> dict[str, Any]:
+    """The hyperparameters of a kind of model; ``BadParameter`` where it lacks one of ``params``."""
+    known = MODELS[kind]().get_params()
+    for name in params:
+        if name not in known:
+            raise BadParameter(f"{kind} has no parameter {name!r}. It has: {', '.join(known) or 'none'}.")
+    return known
+
+
+def _values(name: str, text: str) -> list[Any]:
+    """``"8,16"`` -> numbers where they are numbers, None where it says none, else text."""
+
+    def value(word: str) -> Any:
+        for kind in (int, float):
+            try:
+                return kind(word)
+            except ValueError:
+                pass
+        return {"none": None, "true": True, "false": False}.get(word.lower(), word)
+
+    words = [word.strip() for word in text.split(",")]
+    if "" in words:
+        raise BadParameter(f"--{name} is {shorten(text)}; give values with commas between, such as 8,16,32.")
+    return [value(word) for word in words]
+
+
+def compare_models(file: str, output: Path, how: dict[str, Any], *, reading: dict[str, Any]) -> Comparison:
+    """Compare all models on a file of ratings and write the page."""
+    from cofactor.comparing import compare
+    from cofactor.reading import read_ratings
+    from cofactor.report import render_comparison, write_page
+
+    check_target(output)
+    found = compare(read_ratings(file, **reading), **how)
+    write_page(render_comparison(found), output)
+    return found
 
 
 @dataclass(frozen=True, eq=False)

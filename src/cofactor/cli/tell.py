@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cofactor.evaluation import Evaluation
     from cofactor.holdout import Holdout
     from cofactor.models.results import Explanation, Recommendations
+    from cofactor.tuning import Tuning
 
 _PARTS = 8  # parts of an explanation that are listed one by one
 
@@ -115,6 +116,23 @@ def show_explanation(found: Explanation, catalog: Catalog | None = None) -> None
         rows.append((f"{rest:+.3f}", f"{len(found.parts) - _PARTS} more rated items", ""))
     rows.append((f"{found.score:.3f}", "= score", ""))
     show_table(["adds", "part", "rating"], rows, right=(0, 2), flexible=(1,))
+
+
+def show_tuning(done: Tuning) -> None:
+    """All settings, the best first, and which to take."""
+    header, rows = done.rows()
+    right = [k for k, name in enumerate(header) if name]
+    show_table(header, rows, right=right)
+    best, simplest = done.best_setting, done.simplest_setting
+    say(f"\nBest: {_told(best.params)}, RMSE {best.rmse:.4f} over {done.folds} folds.")
+    if simplest is not best:
+        say(f"Simplest within a standard error of it: {_told(simplest.params)}, RMSE {simplest.rmse:.4f}.")
+    for text in done.notes:
+        note(text)
+
+
+def _told(params: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {v:g}" if isinstance(v, float) else f"{name} {v}" for name, v in params.items())
 
 
 def show_predictions(table: pa.Table) -> None:

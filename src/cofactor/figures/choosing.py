@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from cofactor.figures.drawing import ACCENT, INK, MUTED, PAPER, draw
 
@@ -120,31 +120,32 @@ def _against(tuning: Tuning, name: str) -> Callable[[Axes], None]:
         axes.xaxis.set_major_locator(FixedLocator(values))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.set_xlabel({"rank": "rank K", "reg": "regularization λ (reg)"}.get(name, name))
-        _mark(axes, best, best.params[name], "best", ACCENT)
+        label = {"rank": "rank K", "reg": "regularization λ (reg)"}.get(name, name)
+        axes.set_xlabel(
+            label if along is None else f"{label}; blue: {along} {best.params[along]:g}, grey: others"
+        )
+        _mark(axes, best, best.params[name], "best", ACCENT, below=True)
         if along is None and simplest is not best:
-            _mark(axes, simplest, simplest.params[name], "simplest within ± 1 SE", INK)
-        if along is not None:
-            axes.text(
-                0.5, 0.985, f"blue: {along} {best.params[along]:g};  grey: other {along}s",
-                transform=axes.transAxes, ha="center", va="top", color=MUTED, fontsize=11,
-            )  # fmt: skip
+            _mark(axes, simplest, simplest.params[name], "simplest as good", INK, below=False)
 
     return paint
 
 
-def _mark(axes: Axes, setting: Setting, x: float, text: str, colour: str) -> None:
-    below = setting.rmse - (setting.se or 0.0)
+def _mark(axes: Axes, setting: Setting, x: float, text: str, colour: str, below: bool) -> None:
+    se = setting.se or 0.0
+    low, high = axes.get_xlim()
+    inner = axes.transData.transform([(x, 0), (low, 0), (high, 0)])[:, 0]
+    share = (inner[0] - inner[1]) / (inner[2] - inner[1])
+    side = "right" if share > 0.8 else "left" if share < 0.2 else "center"
     axes.annotate(
         f"{text}  {setting.rmse:.4f}",
-        (x, below),
-        (0, -6 if colour == ACCENT else -20),
+        (x, setting.rmse - se if below else setting.rmse + se),
+        ({"right": 8, "left": -8}.get(side, 0), -6 if below else 20),
         textcoords="offset points",
-        ha="center",
-        va="top",
+        ha=side,
+        va="top" if below else "bottom",
         weight="bold" if colour == ACCENT else "normal",
         color=colour,
-        annotation_clip=True,
     )
 
 
@@ -175,10 +176,16 @@ def _against_seconds(tuning: Tuning) -> Callable[[Axes], None]:
                 text, (setting.seconds, setting.rmse), (0, -8), textcoords="offset points", ha="center", va="top",
                 color=colour, weight="bold",
             )  # fmt: skip
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_minor_formatter(lambda *_: "")
+        _ticks(axes)
 
     return paint
+
+
+def _ticks(axes: Axes) -> None:
+    """Numbers at 1, 2 and 5 on a logarithmic axis."""
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def comparison_bars(
@@ -240,8 +247,7 @@ def comparison_seconds(
         axes.margins(x=0.12, y=0.15)
         axes.set_xlabel("seconds of a fit (logarithmic)")
         axes.set_ylabel("held-out RMSE (rating points)")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_minor_formatter(lambda *_: "")
+        _ticks(axes)
 
     says = ", ".join(f"{model} {error:.4f} in {at:.2g} s" for model, at, error in shown)
     return draw(

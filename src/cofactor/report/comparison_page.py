@@ -69,7 +69,7 @@ def render_comparison(found: Comparison) -> str:
         (
             Card(
                 "All figures",
-                " ".join(dict.fromkeys(note for entry in entries for note in entry.evaluation.notes)),
+                " ".join(found.notes),
                 table(header, rows, numbers=range(1, len(header))),
             ),
         )

@@ -28,11 +28,8 @@ def render_tuning(tuning: Tuning) -> str:
     pictures = [
         Card(
             f"RMSE against {_TITLES.get(name, name)}",
-            (
-                "The best setting of each rank. Bars are a standard error over the folds."
-                if name == "rank"
-                else "Bars are a standard error over the folds; a hollow dot was given up after two of them."
-            ),
+            ("The best setting of each rank. " if name == "rank" else "")
+            + "Bars are a standard error over the folds; a hollow dot was given up after two of them.",
             figures.against_value(tuning, name),
         )
         for name in names
@@ -87,7 +84,7 @@ def _told(setting: Setting) -> str:
 
 
 def _advice(tuning: Tuning) -> Card:
-    notes = [note.removeprefix("Note: ") for note in tuning.notes] or ["The best values lie inside the grid."]
+    notes = list(tuning.notes) or ["The best values lie inside the grid."]
     return Card(
         "What to make of it",
         " ".join(
