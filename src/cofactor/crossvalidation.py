@@ -41,16 +41,15 @@ class FoldResult:
 
     Attributes:
         rmse: held out.
-        squares: (groups,) sum of squared errors of each group of users.
+        squares, counts: (groups,) sum of squared errors, and held-out ratings, of each group of users.
         fourth: sum of errors to the fourth power.
-        count: held-out ratings.
         seconds: of one fit from scratch, reckoned from the sweeps done.
     """
 
     rmse: float
     squares: NDArray[np.float64]
+    counts: NDArray[np.float64]
     fourth: float
-    count: int
     seconds: float
 
 
@@ -67,15 +66,17 @@ def compare_folds(
     done: Sequence[FoldResult], best: Sequence[FoldResult], folds: int | None = None
 ) -> Difference:
     """A setting beside the best one on the same folds; ``se_of_best`` is for ``folds`` of them."""
-    count = sum(fold.count for fold in best)
-    difference = float(np.mean([a.rmse - b.rmse for a, b in zip(done, best)]))
-    groups = sum(a.squares - b.squares for a, b in zip(done, best))
-    mse = sum(float(fold.squares.sum()) for fold in best) / count
-    around = 2 * max(np.sqrt(mse), 1e-12)  # d RMSE = d MSE / 2 RMSE
-    se = float(np.sqrt(np.sum(np.square(groups)))) / count / around
+    counts = np.sum([fold.counts for fold in best], axis=0)
+    count = counts.sum()
+    mine, its = (np.sum([fold.squares for fold in side], axis=0) for side in (done, best))
+    mse, rmse_of_best = its.sum() / count, max(float(np.sqrt(its.sum() / count)), 1e-12)
+    # d RMSE = d MSE / 2 RMSE, and the MSE is a ratio of sums over users drawn anew
+    apart = mine - its - counts * (mine.sum() - its.sum()) / count
+    se = np.sqrt(np.sum(apart**2)) / count / (rmse_of_best + np.sqrt(mine.sum() / count))
     variance = max(sum(fold.fourth for fold in best) / count - mse**2, 0.0)
-    se_of_best = np.sqrt(variance / (count * (folds or len(best)) / len(best))) / around
-    return Difference(difference, se, float(se_of_best))
+    se_of_best = np.sqrt(variance / (count * (folds or len(best)) / len(best))) / (2 * rmse_of_best)
+    difference = np.mean([a.rmse - b.rmse for a, b in zip(done, best)])
+    return Difference(float(difference), float(se), float(se_of_best))
 
 
 class CrossValidation:
@@ -127,8 +128,8 @@ class CrossValidation:
         return FoldResult(
             rmse(test.values, predicted),
             np.bincount(users % groups, square, minlength=groups).astype(np.float64),
+            np.bincount(users % groups, minlength=groups).astype(np.float64),
             float(np.square(square).sum()),  # not square @ square: its threads would be in the way of ours
-            len(square),
             seconds,
         )
 
@@ -316,15 +317,15 @@ class _Kept:
 
         try:
             arrays = load((self._folder / name).read_bytes())
-            figures, squares = arrays["figures"], arrays["squares"]
+            figures, squares, counts = arrays["figures"], arrays["squares"], arrays["counts"]
             head = (arrays["factors"], arrays["bias"]) if warm else None
         except (OSError, SafetensorError, KeyError):
             return None
-        if figures.shape != (settings, 4) or squares.ndim != 2 or len(squares) != settings:
+        if figures.shape != (settings, 3) or squares.shape != (settings, *counts.shape):
             return None
         results = [
-            FoldResult(float(rmse), row, float(fourth), int(count), float(seconds))
-            for (rmse, fourth, count, seconds), row in zip(figures, squares)
+            FoldResult(float(rmse), row, counts, float(fourth), float(seconds))
+            for (rmse, fourth, seconds), row in zip(figures, squares)
         ]
         return results, head
 
@@ -333,8 +334,9 @@ class _Kept:
         from safetensors.numpy import save
 
         arrays: dict[str, NDArray[Any]] = {
-            "figures": np.array([[r.rmse, r.fourth, r.count, r.seconds] for r in results]),
+            "figures": np.array([[r.rmse, r.fourth, r.seconds] for r in results]),
             "squares": np.array([r.squares for r in results]),
+            "counts": results[0].counts,
         }
         if head is not None:
             arrays |= {"factors": head[0], "bias": head[1]}
