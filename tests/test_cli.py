@@ -26,6 +26,8 @@ COMMANDS = [
     "demo",
     "check",
     "train",
+    "tune",
+    "compare",
     "evaluate",
     "predict",
     "recommend",
@@ -544,3 +546,64 @@ def test_a_small_table_trains_without_a_word_of_ranks(run, tmp_path) -> None:
     code, _, error = run("train", str(file), "-o", str(tmp_path / "m"), "--rank", "9")
     assert code == 2
     assert "at most" in error
+
+
+def test_tune(run, folder):
+    code, out, err = run(
+        "tune", "ratings.csv", "--rank", "1,2", "--reg", "0.5,1", "--try", "biases=joint,none"
+    )
+    assert code == 0
+    header, *rows = out.splitlines()[:9]
+    assert header.split()[:4] == ["rank", "reg", "biases", "RMSE"]
+    assert len(rows) == 8
+    assert "best" in rows[0]
+    assert "Best: rank " in out
+    assert "leaks the future" in err
+    assert (folder / "cofactor-tune.html").read_text("utf-8").startswith("<!doctype html>")
+    assert not list(folder.glob("*.partial"))
+    code, out, _ = run(
+        "tune", "ratings.csv", "--model", "Baseline", "--reg", "1,5", "--folds", "2", "--json", "-o", "b.html"
+    )
+    told = json.loads(out)
+    assert (code, told["folds"], told["page"]) == (0, 2, "b.html")
+    assert told["best"]["reg"] in (1, 5)
+
+
+def test_tune_keeps_what_is_asked_for(run, folder):
+    run("tune", "ratings.csv", "--rank", "1,2", "--checkpoint", "kept", "-o", "kept.html")
+    assert list((folder / "kept").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["--rank", "4,"], "commas between"),
+        (["--rank", "many"], "rank is 'many'"),
+        (["--try", "sweeps"], "NAME=VALUE"),
+        (["--try", "rank=2", "--rank", "3"], "each name once"),
+        (["--try", "folds=2"], "no parameter 'folds'"),
+        (["--try", "checkpoint=x"], "no parameter 'checkpoint'"),
+        (["--model", "Magic"], "--model is 'Magic'"),
+        (["--folds", "100000"], "folds"),
+        (["-o", "no-such-folder/page.html"], "no-such-folder"),
+    ],
+)
+def test_tune_refuses(run, folder, arguments, match):
+    code, _, err = run("tune", "ratings.csv", *arguments)
+    assert code == 2
+    assert match in err
+    assert not list(folder.glob("*.partial/*.safetensors"))
+
+
+def test_compare(run, folder):
+    code, out, err = run("compare", "ratings.csv", "-k", "5", "--split", "time")
+    assert code == 0
+    assert {line.split()[0] for line in out.splitlines()[1 : 1 + len(MODELS)]} == set(MODELS)
+    assert "NDCG@5" in out
+    assert "leaks" not in err
+    assert (folder / "cofactor-compare.html").read_text("utf-8").startswith("<!doctype html>")
+    code, out, _ = run("compare", "ratings.csv", "--json", "-o", "c.html")
+    assert code == 0
+    assert {model["kind"] for model in json.loads(out)["models"]} == set(MODELS)
+    assert run("compare", "ratings.csv", "--holdout", "1.5")[0] == 2
+    assert run("compare", "no-such-file.csv")[0] == 3

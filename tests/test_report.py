@@ -10,6 +10,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+import cofactor as cf
 from cofactor import report
 from cofactor.demo import Demo, run_demo
 from cofactor.errors import BadParameter
@@ -77,13 +78,49 @@ def page() -> str:
     return report.render_demo(make_demo(Hostile()))
 
 
-@pytest.fixture(scope="module")
-def read(page: str) -> Reader:
+def read_page(page: str) -> Reader:
     reader = Reader()
     reader.feed(page)
     reader.close()
     assert reader.open == []
     return reader
+
+
+@pytest.fixture(scope="module")
+def read(page: str) -> Reader:
+    return read_page(page)
+
+
+@pytest.fixture(scope="module")
+def other_pages() -> dict[str, str]:
+    """Those of tune and compare, with settings and names that mean harm."""
+    ratings = make_ratings()
+    tuning = cf.tune(cf.ALS(), ratings, rank=[1, 2, 4], reg=[0.5, 1.0, 40.0], biases=["joint", None])
+    models = {name or "nameless": cf.Baseline() for name in HOSTILE} | {
+        "Popular": cf.Popular(),
+        "ALS": cf.ALS(rank=2),
+    }
+    comparison = cf.compare(ratings, models, bootstrap=20)
+    return {"tuning": report.render_tuning(tuning), "comparison": report.render_comparison(comparison)}
+
+
+@pytest.mark.parametrize("which", ["tuning", "comparison"])
+def test_the_other_pages_are_as_sound(other_pages: dict[str, str], which: str) -> None:
+    page = other_pages[which]
+    test_the_page_loads_nothing(page, read_page(page))
+    test_every_colour_follows_the_page(page)
+    assert "<h1>mine" not in page
+    ids = [attributes["id"] for _, attributes in read_page(page).elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for picture in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
+        assert ET.fromstring(picture).attrib["aria-label"]
+
+
+def test_a_tuning_of_one_setting_and_of_words_make_pages() -> None:
+    ratings = make_ratings()
+    for values in ({"rank": [2]}, {"biases": ["joint", "sequential"]}, {"reg": [0.5, 1.0]}):
+        assert "<svg" in report.render_tuning(cf.tune(cf.ALS(rank=2), ratings, folds=2, **values))
+    assert "<svg" in report.render_comparison(cf.compare(ratings, {"Popular": cf.Popular()}, bootstrap=0))
 
 
 def test_the_page_loads_nothing(page: str, read: Reader) -> None:

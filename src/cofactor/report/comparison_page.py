@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cofactor import figures
 from cofactor.report.layout import Card, Row, Tile, render, table
+from cofactor.tables import printable
 
 if TYPE_CHECKING:
     from cofactor.comparing import Comparison, Entry
@@ -24,12 +25,12 @@ def render_comparison(found: Comparison) -> str:
     heading = "Models, side by side"
     if predicting:
         best = predicting[0]
-        heading = f"{best.name} predicts best"
-        tiles.append(Tile("Least RMSE", _figure(best, "rmse"), best.name, best=True))
+        heading = f"{_name(best)} predicts best"
+        tiles.append(Tile("Least RMSE", _figure(best, "rmse"), _name(best), best=True))
         cards.append(
             (
                 Card(
-                    f"{best.name} is closest",
+                    f"{_name(best)} is closest",
                     f"RMSE on held-out ratings, the lower the better, with the interval that holds 95 % where users "
                     f"are drawn anew. {_gain(found)}",
                     _bars(found, "rmse", "held-out RMSE (rating points)", lower=True),
@@ -38,7 +39,7 @@ def render_comparison(found: Comparison) -> str:
                     "What a better prediction costs",
                     "Held-out RMSE against the seconds of the fit. Down and to the left is better.",
                     figures.comparison_seconds(
-                        [entry.name for entry in entries],
+                        [_name(entry) for entry in entries],
                         [entry.seconds for entry in entries],
                         [entry.evaluation.rmse for entry in entries],
                     ),
@@ -47,11 +48,11 @@ def render_comparison(found: Comparison) -> str:
         )
     if ranking:
         first = max(ranking, key=lambda entry: entry.evaluation.ndcg or 0.0)
-        tiles.append(Tile(f"Highest NDCG@{k}", _figure(first, "ndcg"), first.name, best=not predicting))
+        tiles.append(Tile(f"Highest NDCG@{k}", _figure(first, "ndcg"), _name(first), best=not predicting))
         cards.append(
             (
                 Card(
-                    f"{first.name} lists best",
+                    f"{_name(first)} lists best",
                     f"NDCG of the {k} best of all items, none sampled, the higher the better: whether the items that a "
                     f"user rated {first.evaluation.relevant:g} or more in the held-out part stand high on their list. "
                     f"To predict ratings well and to guess what people will choose to watch are two different things.",
@@ -86,6 +87,10 @@ def render_comparison(found: Comparison) -> str:
     )
 
 
+def _name(entry: Entry) -> str:
+    return printable(entry.name)[:40]
+
+
 def _figure(entry: Entry, name: str) -> str:
     return f"{getattr(entry.evaluation, name):.4f}"
 
@@ -96,7 +101,7 @@ def _bars(found: Comparison, metric: str, label: str, lower: bool) -> str:
     return figures.comparison_bars(
         f"compare-{metric}",
         label,
-        [entry.name for entry in entries],
+        [_name(entry) for entry in entries],
         [getattr(entry.evaluation, metric) for entry in entries],
         [entry.evaluation.intervals.get(key) for entry in entries],
         lower,
@@ -108,4 +113,4 @@ def _gain(found: Comparison) -> str:
     best, plain = found.entries[0], by_name.get("Baseline")
     if not plain or best.evaluation.rmse is None or best.name == "Baseline":
         return ""
-    return f"{best.name} is {1 - best.evaluation.rmse / plain:.1%} below Baseline, which knows means and biases only."
+    return f"{_name(best)} is {1 - best.evaluation.rmse / plain:.1%} below Baseline, which knows means and biases only."

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 from cofactor import __version__
 from cofactor.figures.drawing import palette
-from cofactor.tables import write_whole
+from cofactor.tables import printable, write_whole
 
 
 class Tile(NamedTuple):
@@ -88,7 +88,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequenc
 
     def cells(row: Sequence[str], tag: str) -> str:
         return "".join(
-            f'<{tag} class="{"number" if k in numbers else "text"}">{escape(text)}</{tag}>'
+            f'<{tag} class="{"number" if k in numbers else "text"}">{escape(printable(text))}</{tag}>'
             for k, text in enumerate(row)
         )
 
