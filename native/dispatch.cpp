@@ -12,6 +12,8 @@ namespace cofactor {
   void sweep_kernels(Kernels<T>&);                \
   template <class T>                              \
   void topk_kernels(Kernels<T>&);                 \
+  template <class T>                              \
+  void descent_kernels(Kernels<T>&);              \
   }                                               \
   static InstructionSet make_##isa(int bits) {    \
     InstructionSet set{#isa, bits, {}, {}};       \
@@ -19,6 +21,8 @@ namespace cofactor {
     isa::sweep_kernels(set.f64);                  \
     isa::topk_kernels(set.f32);                   \
     isa::topk_kernels(set.f64);                   \
+    isa::descent_kernels(set.f32);                \
+    isa::descent_kernels(set.f64);                \
     return set;                                   \
   }
 

@@ -42,6 +42,23 @@ struct TopkProblem {
   std::int64_t n_queries, n_items, rank, n;
 };
 
+// A sweep of stochastic gradient descent; see descent.cpp for the step.
+template <class T>
+struct DescentProblem {
+  const std::int32_t* users;  // (ratings,) block by block
+  const std::int32_t* items;
+  const T* values;            // (ratings,) less their mean
+  const T* user_shrink;       // (users,) s_i = 1 / (1 + η λ_i)
+  const T* item_shrink;
+  const T* user_bias_shrink;  // (users,) the same of the biases
+  const T* item_bias_shrink;
+  T rate;                     // η
+  std::int64_t rank;          // a multiple of descent_multiple; the columns beyond the true rank are zero
+  T *user_factors, *user_bias, *item_factors, *item_bias;
+};
+
+inline constexpr std::int64_t descent_multiple = 32;  // two of the widest vectors of float
+
 inline constexpr std::int64_t topk_block = 64;  // queries that share one pass over the items
 
 // The kernels of one instruction set.
@@ -54,6 +71,8 @@ struct Kernels {
   void (*predict)(const std::int32_t* users, const std::int32_t* items, std::int64_t n, const T* user_factors,
                   const T* user_bias, const T* item_factors, const T* item_bias, double mean, std::int64_t rank,
                   T* out);
+  // Steps for the ratings [begin, end); returns Σ e² as met on the way.
+  double (*descend)(const DescentProblem<T>&, std::int64_t begin, std::int64_t end);
   std::size_t (*topk_scratch)(const TopkProblem<T>&);
   // Best n of items [item_begin, item_end) for queries [query_begin, query_end); out_* are
   // (query_end − query_begin, n), best first, filled up with item −1.

@@ -75,22 +75,51 @@ void topk(In<T, 2> queries, In<T, 2> items, In<T, 1> bias, In<std::int64_t, 1> s
   topk_all_queries(problem, out_items.data(), out_scores.data(), threads, Run{});
 }
 
+template <class T>
+double descend(In<std::int32_t, 1> users, In<std::int32_t, 1> items, In<T, 1> values, In<std::int64_t, 1> starts,
+               In<std::int32_t, 1> rounds, In<T, 1> user_shrink, In<T, 1> item_shrink, In<T, 1> user_bias_shrink,
+               In<T, 1> item_bias_shrink, double rate, Out<T, 2> user_factors, Out<T, 1> user_bias,
+               Out<T, 2> item_factors, Out<T, 1> item_bias, int threads) {
+  const DescentProblem<T> problem{users.data(),
+                                  items.data(),
+                                  values.data(),
+                                  user_shrink.data(),
+                                  item_shrink.data(),
+                                  user_bias_shrink.data(),
+                                  item_bias_shrink.data(),
+                                  static_cast<T>(rate),
+                                  length(user_factors, 1),
+                                  user_factors.data(),
+                                  user_bias.data(),
+                                  item_factors.data(),
+                                  item_bias.data()};
+  return descend_all_blocks(problem, starts.data(), rounds.data(), length(rounds), threads, Run{});
+}
+
 void group_keys(In<std::int32_t, 1> keys, Out<std::int64_t, 1> indptr, Out<std::int64_t, 1> order) {
   nb::gil_scoped_release release;
   group(keys.data(), length(keys), length(indptr) - 1, indptr.data(), order.data());
 }
 
+// Without implicit conversion: an array of another dtype would be copied, and what is written to it lost.
+template <class Result, class... Args>
+void define(nb::module_& m, const char* name, Result (*function)(Args...)) {
+  m.def(name, function, ((void)sizeof(Args), nb::arg().noconvert())...);
+}
+
 template <class T>
 void bind(nb::module_& m) {
-  m.def("solve_rows", &solve_rows<T>);
-  m.def("predict", &predict<T>);
-  m.def("topk", &topk<T>);
+  define(m, "solve_rows", &solve_rows<T>);
+  define(m, "predict", &predict<T>);
+  define(m, "topk", &topk<T>);
+  define(m, "descend", &descend<T>);
 }
 
 }  // namespace
 
 NB_MODULE(_native, m) {
-  m.def("group", &group_keys);
+  define(m, "group", &group_keys);
+  m.attr("descent_multiple") = descent_multiple;
   bind<float>(m);
   bind<double>(m);
   m.def("instruction_set", [] { return nb::make_tuple(instruction_set().name, instruction_set().vector_bits); });

@@ -112,6 +112,31 @@ void topk_all_queries(const TopkProblem<T>& problem, std::int32_t* out_items, T*
   }
 }
 
+// One sweep of descent over blocks × blocks parts of the ratings; part (a, c) has the users of block a and
+// the items of block c, ratings [starts[a · blocks + c], starts[a · blocks + c + 1]). In a round, block a meets
+// items a + rounds[round], so parts of a round share nobody; a part waits for those of the round before that have
+// its users and its items, and so every step is the same whoever takes it. Returns Σ e² as met on the way.
+template <class T, class Run>
+double descend_all_blocks(const DescentProblem<T>& problem, const std::int64_t* starts, const std::int32_t* rounds,
+                          std::int64_t blocks, int threads, Run&& run) {
+  const auto& kernel = kernels<T>();
+  std::vector<double> errors(blocks * blocks);
+  std::vector<std::atomic<std::int64_t>> users_done(blocks), items_done(blocks);  // rounds
+  run(blocks * blocks, static_cast<int>(std::min<std::int64_t>(threads, blocks)), [&](std::int64_t t, int) {
+    const std::int64_t round = t / blocks, a = t % blocks, c = (a + rounds[round]) % blocks;
+    // What is waited for was begun before, so it ends, even where no further task begins.
+    while (users_done[a].load(std::memory_order_acquire) < round ||
+           items_done[c].load(std::memory_order_acquire) < round)
+      std::this_thread::yield();
+    errors[t] = kernel.descend(problem, starts[a * blocks + c], starts[a * blocks + c + 1]);
+    users_done[a].store(round + 1, std::memory_order_release);
+    items_done[c].store(round + 1, std::memory_order_release);
+  });
+  double total = 0;
+  for (double error : errors) total += error;
+  return total;
+}
+
 // Predictions for n pairs of positions.
 template <class T, class Run>
 void predict_all_pairs(const std::int32_t* users, const std::int32_t* items, std::int64_t n, const T* user_factors,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cofactor.models.als import ALS
     from cofactor.models.base import Model
     from cofactor.models.baseline import Baseline
+    from cofactor.models.descent import SGD
     from cofactor.models.line import LineBaseline
     from cofactor.models.popular import Popular
     from cofactor.models.results import Explanation, Recommendations
@@ -61,6 +62,7 @@ _HOME = {
     "Popular": "models.popular",
     "Ratings": "ratings",
     "Recommendations": "models.results",
+    "SGD": "models.descent",
     "SingularSystem": "errors",
     "Tuning": "tuning",
     "UnknownItem": "errors",
@@ -84,6 +86,7 @@ _HOME = {
 
 __all__ = [
     "ALS",
+    "SGD",
     "BadData",
     "BadModel",
     "BadParameter",

@@ -119,13 +119,13 @@ class Comparison:
 def usual_models(ratings: Ratings) -> dict[str, Model]:
     """One of each kind, with settings that do well on most ratings.
 
-    λ goes with the size of the ratings, as u and v go with its square root: 1.15 standard deviations.
+    λ of factors goes with the size of the ratings, as u and v go with its square root.
     """
-    reg = 1.15 * (float(ratings.values.std(dtype=np.float64)) or 1.0)
-    rank = min(16, max(1, ratings.n_items // 2))
+    spread = float(ratings.values.std(dtype=np.float64)) or 1.0
+    most = max(1, ratings.n_items // 2)
     given: dict[str, dict[str, Any]] = {
-        "ALS": {"rank": rank, "reg": float(f"{reg:.2g}")},
-        "SGD": {"rank": rank},
+        "ALS": {"rank": min(16, most), "reg": float(f"{1.15 * spread:.2g}")},
+        "SGD": {"rank": min(32, most), "reg": float(f"{0.25 * spread:.2g}")},
     }
     return {name: make(**given.get(name, {})) for name, make in MODELS.items()}
 

@@ -145,7 +145,7 @@ def solve_rows(
         _contiguous(fixed),
         _contiguous(fixed_bias, dtype),
         _contiguous(reg, np.float64),
-        mean,
+        float(mean),
         _BIASES[biases],
         _SOLVERS[solver],
         cg_steps,
@@ -185,7 +185,7 @@ def predict(
         _contiguous(user_bias, dtype),
         _contiguous(item_factors, dtype),
         _contiguous(item_bias, dtype),
-        mean,
+        float(mean),
         out,
         thread_count(threads),
     )
@@ -227,3 +227,85 @@ def topk(
         thread_count(threads),
     )
     return out_items, out_scores
+
+
+DESCENT_MULTIPLE = int(_native.descent_multiple)  # factors for ``descend`` are padded to so many columns
+
+
+def descend(
+    users: Int32,
+    items: Int32,
+    values: Floats,
+    starts: Int64,
+    rounds: Int32,
+    user_shrink: Floats,
+    item_shrink: Floats,
+    user_bias_shrink: Floats,
+    item_bias_shrink: Floats,
+    rate: float,
+    user_factors: Floats,
+    user_bias: Floats,
+    item_factors: Floats,
+    item_bias: Floats,
+    *,
+    threads: int | None = None,
+) -> float:
+    """One sweep of stochastic gradient descent: for each rating, with e = r − b_i − c_j − u_i·v_j and η = ``rate``,
+
+        u_i ← s_i (u_i + η e v_j)    v_j ← s_j (v_j + η e u_i)    b_i ← t_i (b_i + η e)    c_j ← t_j (c_j + η e)
+
+    s = ``user_shrink`` (users,), ``item_shrink`` (items,) and t = ``user_bias_shrink``, ``item_bias_shrink``.
+    ``users``, ``items`` and ``values`` (ratings,) stand part by part: part (a, c) is
+    [starts[a·B + c], starts[a·B + c + 1]) for B = len(rounds) blocks of users and of items, which must share
+    nobody. In round r, block a meets items (a + rounds[r]) mod B; ``rounds`` is a permutation. Factors
+    (users, K), (items, K) and biases change in place; K is a multiple of ``DESCENT_MULTIPLE``.
+
+    Returns Σ e² as met on the way.
+    """
+    dtype, blocks = user_factors.dtype, len(rounds)
+    _check(dtype in (np.float32, np.float64), "factors must be float32 or float64")
+    _check(item_factors.shape[1:] == user_factors.shape[1:], "user and item factors must have the same rank")
+    _check(user_factors.shape[1] % DESCENT_MULTIPLE == 0, "factors must be padded to DESCENT_MULTIPLE")
+    for factors, *of_rows in (
+        (user_factors, user_bias, user_shrink, user_bias_shrink),
+        (item_factors, item_bias, item_shrink, item_bias_shrink),
+    ):
+        _check(
+            all(array.shape == factors.shape[:1] for array in of_rows), "biases and shrinks must be (rows,)"
+        )
+        for array in (factors, *of_rows):
+            _check(
+                array.dtype == dtype and array.flags.c_contiguous, "all must be contiguous and of one dtype"
+            )
+        _check(factors.flags.writeable and of_rows[0].flags.writeable, "factors and biases must be writeable")
+    _check(users.shape == items.shape == values.shape, "users, items and values must have the same length")
+    _check_positions(users, 0, len(user_factors))
+    _check_positions(items, 0, len(item_factors))
+    _check(
+        rounds.dtype == np.int32 and sorted(rounds.tolist()) == list(range(blocks)),
+        "rounds must be a permutation",
+    )
+    _check(
+        starts.dtype == np.int64 and starts.shape == (blocks * blocks + 1,), "starts must be int64 (B·B + 1,)"
+    )
+    _check(starts[0] == 0 and starts[-1] == len(users), "starts must run from 0 to the number of ratings")
+    _check(bool((starts[1:] >= starts[:-1]).all()), "starts must not decrease")
+    return float(
+        _native.descend(
+            np.ascontiguousarray(users),
+            np.ascontiguousarray(items),
+            _contiguous(values, dtype),
+            np.ascontiguousarray(starts),
+            np.ascontiguousarray(rounds),
+            user_shrink,
+            item_shrink,
+            user_bias_shrink,
+            item_bias_shrink,
+            float(rate),
+            user_factors,
+            user_bias,
+            item_factors,
+            item_bias,
+            thread_count(threads),
+        )
+    )

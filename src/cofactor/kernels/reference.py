@@ -154,3 +154,39 @@ def objective(
     b, c = user_bias.astype(np.float64), item_bias.astype(np.float64)
     squares = (U**2).sum(axis=1) + b**2, (V**2).sum(axis=1) + c**2
     return float((error**2).sum() + user_reg @ squares[0] + item_reg @ squares[1])
+
+
+def descend(
+    users: Int32,
+    items: Int32,
+    values: Floats,
+    starts: Int64,
+    rounds: Int32,
+    user_shrink: Floats,
+    item_shrink: Floats,
+    user_bias_shrink: Floats,
+    item_bias_shrink: Floats,
+    rate: float,
+    user_factors: Floats,
+    user_bias: Floats,
+    item_factors: Floats,
+    item_bias: Floats,
+    *,
+    threads: int | None = None,
+) -> float:
+    """Round by round, block by block, rating by rating."""
+    U, b, V, c = user_factors, user_bias, item_factors, item_bias
+    blocks, total = len(rounds), 0.0
+    for step in rounds:
+        for a in range(blocks):
+            part = a * blocks + (a + step) % blocks
+            for r in range(starts[part], starts[part + 1]):
+                i, j = users[r], items[r]
+                e = values[r] - b[i] - c[j] - U[i] @ V[j]
+                total += float(e) ** 2
+                b[i] = user_bias_shrink[i] * (b[i] + rate * e)
+                c[j] = item_bias_shrink[j] * (c[j] + rate * e)
+                u, v = U[i].copy(), V[j].copy()
+                U[i] = user_shrink[i] * (u + rate * e * v)
+                V[j] = item_shrink[j] * (v + rate * e * u)
+    return total

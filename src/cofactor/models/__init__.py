@@ -3,15 +3,19 @@
 from cofactor.models.als import ALS
 from cofactor.models.base import Model
 from cofactor.models.baseline import Baseline
+from cofactor.models.descent import SGD
 from cofactor.models.line import LineBaseline
 from cofactor.models.popular import Popular
 from cofactor.models.results import Explanation, Part, Recommendation, Recommendations
 
-MODELS: dict[str, type[Model]] = {model.__name__: model for model in (ALS, Baseline, LineBaseline, Popular)}
+MODELS: dict[str, type[Model]] = {
+    model.__name__: model for model in (ALS, Baseline, LineBaseline, Popular, SGD)
+}
 
 __all__ = [
     "ALS",
     "MODELS",
+    "SGD",
     "Baseline",
     "Explanation",
     "LineBaseline",
