@@ -10,7 +10,7 @@ import pytest
 import cofactor as cf
 
 NAMES = """
-ALS BadData BadModel BadParameter BadRatings Baseline Catalog CofactorError Explanation Model NotFitted
+ALS BadData BadModel BadParameter BadRatings Baseline Catalog CofactorError CosineNeighbours Explanation Model NotFitted
 NotSupported Ratings Recommendations SingularSystem UnknownItem UnknownUser __version__ check_ratings load
 load_demo load_demo_catalog mae read_catalog read_ratings rmse save split verify
 """.split()  # noqa: SIM905

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cofactor.models.als import ALS
     from cofactor.models.base import Model
     from cofactor.models.baseline import Baseline
+    from cofactor.models.neighbours import CosineNeighbours
     from cofactor.models.results import Explanation, Recommendations
     from cofactor.ratings import Ratings
     from cofactor.reading import read_ratings
@@ -44,6 +45,7 @@ _HOME = {
     "Baseline": "models.baseline",
     "Catalog": "catalog",
     "CofactorError": "errors",
+    "CosineNeighbours": "models.neighbours",
     "Explanation": "models.results",
     "Model": "models.base",
     "NotFitted": "errors",
@@ -75,6 +77,7 @@ __all__ = [
     "Baseline",
     "Catalog",
     "CofactorError",
+    "CosineNeighbours",
     "Explanation",
     "Model",
     "NotFitted",
