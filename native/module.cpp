@@ -4,6 +4,7 @@
 #include <nanobind/ndarray.h>
 
 #include "group.hpp"
+#include "neighbours.hpp"
 #include "sharing.hpp"
 
 namespace nb = nanobind;
@@ -101,6 +102,52 @@ void group_keys(In<std::int32_t, 1> keys, Out<std::int64_t, 1> indptr, Out<std::
   group(keys.data(), length(keys), length(indptr) - 1, indptr.data(), order.data());
 }
 
+SimilarityProblem similarity_problem(const In<std::int64_t, 1>& indptr, const In<std::int32_t, 1>& columns,
+                                     const In<float, 1>& values, const In<std::int64_t, 1>& column_indptr,
+                                     const In<std::int32_t, 1>& rows, const In<float, 1>& row_values,
+                                     std::int64_t n_rows, bool pearson, double shrinkage, std::int64_t min_overlap) {
+  return {{indptr.data(), columns.data(), values.data()},
+          {column_indptr.data(), rows.data(), row_values.data()},
+          length(indptr) - 1,
+          n_rows,
+          pearson,
+          shrinkage,
+          min_overlap};
+}
+
+void similarity_rows(In<std::int64_t, 1> indptr, In<std::int32_t, 1> columns, In<float, 1> values,
+                     In<std::int64_t, 1> column_indptr, In<std::int32_t, 1> rows, In<float, 1> row_values, bool pearson,
+                     double shrinkage, std::int64_t min_overlap, Out<float, 2> out, int threads) {
+  const SimilarityProblem problem = similarity_problem(indptr, columns, values, column_indptr, rows, row_values,
+                                                       length(out, 1), pearson, shrinkage, min_overlap);
+  if (pearson)
+    similarities<true>(problem, out.data(), threads, Run{});
+  else
+    similarities<false>(problem, out.data(), threads, Run{});
+}
+
+void neighbour_pairs(In<std::int64_t, 1> indptr, In<std::int32_t, 1> columns, In<float, 1> values,
+                     In<std::int64_t, 1> column_indptr, In<std::int32_t, 1> rows, In<float, 1> row_values,
+                     std::int64_t n_rows, bool pearson, double shrinkage, std::int64_t min_overlap,
+                     In<std::int32_t, 1> itself, In<std::int64_t, 1> pair_indptr, In<std::int32_t, 1> pair_list,
+                     In<std::int64_t, 1> list_indptr, In<std::int32_t, 1> list_rows, In<float, 1> list_values,
+                     std::int64_t k, double damping, Out<float, 1> mean, Out<float, 1> weight, int threads) {
+  const SimilarityProblem problem = similarity_problem(indptr, columns, values, column_indptr, rows, row_values, n_rows,
+                                                       pearson, shrinkage, min_overlap);
+  const PairProblem pairs{itself.data(), pair_indptr.data(), pair_list.data(),
+                          {list_indptr.data(), list_rows.data(), list_values.data()}, k, damping};
+  if (pearson)
+    predict_pairs<true>(problem, pairs, mean.data(), weight.data(), threads, Run{});
+  else
+    predict_pairs<false>(problem, pairs, mean.data(), weight.data(), threads, Run{});
+}
+
+void neighbour_rows(In<float, 2> similarity, In<std::int32_t, 1> own, In<float, 1> values, std::int64_t k,
+                    double damping, Out<float, 1> mean, Out<float, 1> weight, int threads) {
+  predict_all_rows(similarity.data(), own.data(), values.data(), length(own), length(mean), k, damping, mean.data(),
+                   weight.data(), threads, Run{});
+}
+
 // Without implicit conversion: an array of another dtype would be copied, and what is written to it lost.
 template <class Result, class... Args>
 void define(nb::module_& m, const char* name, Result (*function)(Args...)) {
@@ -120,6 +167,9 @@ void bind(nb::module_& m) {
 NB_MODULE(_native, m) {
   define(m, "group", &group_keys);
   m.attr("descent_multiple") = descent_multiple;
+  define(m, "similarities", &similarity_rows);
+  define(m, "neighbour_pairs", &neighbour_pairs);
+  define(m, "neighbour_rows", &neighbour_rows);
   bind<float>(m);
   bind<double>(m);
   m.def("instruction_set", [] { return nb::make_tuple(instruction_set().name, instruction_set().vector_bits); });

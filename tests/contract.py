@@ -231,10 +231,15 @@ def check_explain(make: Maker, ratings: Ratings) -> None:
             why = model.explain(user, item)
             score = dict(model.recommend(user, n=10**6, exclude_seen=False))[item]
             assert why.score == pytest.approx(score, rel=1e-5)
-            total = why.mean + why.user + why.item + sum(p.part for p in why.parts)
+            total = why.mean + why.user + why.item + sum(p.part for p in (*why.parts, *why.neighbours))
             assert total == pytest.approx(why.score, abs=1e-6)
             assert {p.item: p.rating for p in why.parts}.items() <= rated.items()
-            assert [abs(p.part) for p in why.parts] == sorted((abs(p.part) for p in why.parts), reverse=True)
+            raters = _equal(ratings.items, item)
+            given = dict(zip(ratings.users.filter(raters).to_pylist(), ratings.values[np.asarray(raters)]))
+            assert {p.user: p.rating for p in why.neighbours}.items() <= given.items()
+            assert user not in {p.user for p in why.neighbours}
+            for parts in (why.parts, why.neighbours):
+                assert [abs(p.part) for p in parts] == sorted((abs(p.part) for p in parts), reverse=True)
             assert "score" in str(why)
 
 

@@ -11,10 +11,11 @@ import pytest
 import cofactor as cf
 
 NAMES = """
-ALS BadData BadModel BadParameter BadRatings Baseline Catalog CofactorError Comparison Evaluation
-Explanation LeakWarning LineBaseline Model NotFitted NotSupported Popular Ratings Recommendations
-SGD SingularSystem Tuning UnknownItem UnknownUser __version__ check_ratings compare evaluate folds
-load load_demo load_demo_catalog mae read_catalog read_ratings rmse save split tune verify
+ALS BadData BadModel BadParameter BadRatings Baseline Catalog CofactorError Comparison
+CosineNeighbours Evaluation Explanation LeakWarning LineBaseline Model NotFitted NotSupported
+Popular Ratings Recommendations SGD SingularSystem Tuning UnknownItem UnknownUser __version__
+check_ratings compare evaluate folds load load_demo load_demo_catalog mae read_catalog read_ratings
+rmse save split tune verify
 """.split()  # noqa: SIM905
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cofactor.models.baseline import Baseline
     from cofactor.models.descent import SGD
     from cofactor.models.line import LineBaseline
+    from cofactor.models.neighbours import CosineNeighbours
     from cofactor.models.popular import Popular
     from cofactor.models.results import Explanation, Recommendations
     from cofactor.ratings import Ratings
@@ -52,6 +53,7 @@ _HOME = {
     "Catalog": "catalog",
     "CofactorError": "errors",
     "Comparison": "comparing",
+    "CosineNeighbours": "models.neighbours",
     "Evaluation": "evaluation",
     "Explanation": "models.results",
     "LeakWarning": "errors",
@@ -95,6 +97,7 @@ __all__ = [
     "Catalog",
     "CofactorError",
     "Comparison",
+    "CosineNeighbours",
     "Evaluation",
     "Explanation",
     "LeakWarning",

@@ -26,7 +26,7 @@ def recommendation_dicts(found: Recommendations, catalog: Catalog | None = None)
 def explanation_dict(
     explanation: Explanation, user: Id, item: Id, catalog: Catalog | None = None
 ) -> dict[str, Any]:
-    """An explanation:  score = mean + user_adds + item_adds + Σ adds of the parts."""
+    """An explanation:  score = mean + user_adds + item_adds + Σ adds of the parts and of the neighbours."""
     return {
         "user": user,
         **item_dict(item, catalog),
@@ -37,5 +37,8 @@ def explanation_dict(
         "parts": [
             {**item_dict(rated, catalog), "rating": rating, "adds": part}
             for rated, rating, part in explanation.parts
+        ],
+        "neighbours": [
+            {"user": who, "rating": rating, "adds": part} for who, rating, part in explanation.neighbours
         ],
     }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cofactor.doctor import Health
     from cofactor.evaluation import Evaluation
     from cofactor.holdout import Holdout
+    from cofactor.ids import Id
     from cofactor.models.results import Explanation, Recommendations
     from cofactor.tuning import Tuning
 
@@ -103,17 +104,17 @@ def show_recommendations(found: Recommendations, catalog: Catalog | None = None,
 
 def show_explanation(found: Explanation, catalog: Catalog | None = None) -> None:
     """The parts of a score, largest first, down to their sum."""
-    rows: list[tuple[str, str, str]] = [
-        (f"{found.mean:+.3f}", "mean of all ratings", ""),
-        (f"{found.user:+.3f}", "this user rates higher or lower", ""),
-        (f"{found.item:+.3f}", "this item is rated higher or lower", ""),
+
+    def name(item: Id) -> str:
+        return (catalog.title(item) if catalog is not None else None) or str(item)
+
+    lines = [
+        ("mean of all ratings", "", found.mean),
+        ("this user rates higher or lower", "", found.user),
+        ("this item is rated higher or lower", "", found.item),
+        *found.lines(_PARTS, name),
     ]
-    for item, rating, part in found.parts[:_PARTS]:
-        name = (catalog.title(item) if catalog is not None else None) or str(item)
-        rows.append((f"{part:+.3f}", f"rated {name}", f"{rating:g}"))
-    if len(found.parts) > _PARTS:
-        rest = sum(part.part for part in found.parts[_PARTS:])
-        rows.append((f"{rest:+.3f}", f"{len(found.parts) - _PARTS} more rated items", ""))
+    rows = [(f"{part:+.3f}", what, rating) for what, rating, part in lines]
     rows.append((f"{found.score:.3f}", "= score", ""))
     show_table(["adds", "part", "rating"], rows, right=(0, 2), flexible=(1,))
 

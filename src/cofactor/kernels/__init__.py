@@ -309,3 +309,128 @@ def descend(
             thread_count(threads),
         )
     )
+
+
+def _check_values(indptr: Int64, positions: Int32, values: Floats, limit: int) -> None:
+    _check_pointers(indptr, positions, limit)
+    _check(
+        values.dtype == np.float32 and values.shape == positions.shape,
+        "values must be float32, one for each position",
+    )
+
+
+def similarities(
+    indptr: Int64,
+    columns: Int32,
+    values: NDArray[np.float32],
+    column_indptr: Int64,
+    rows: Int32,
+    row_values: NDArray[np.float32],
+    n_rows: int,
+    *,
+    pearson: bool,
+    shrinkage: float,
+    min_overlap: int,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """Similarity of each query with every row:  s = Σ v_a v_b / √(Σ v_a² Σ v_b²) · n / (n + shrinkage).
+
+    The sums run over the n columns in common; with ``pearson`` their means there are taken off first. s is 0
+    where n < ``min_overlap``, and where a length is 0. ``indptr``, ``columns``, ``values`` are the queries'
+    own values; ``column_indptr``, ``rows``, ``row_values`` those of all rows, by column. Columns ascend within
+    a query. Returns (queries, n_rows) float32.
+    """
+    _check_values(indptr, columns, values, len(column_indptr) - 1)
+    _check_values(column_indptr, rows, row_values, n_rows)
+    _check(shrinkage >= 0, "shrinkage must not be negative")
+    out = np.empty((len(indptr) - 1, n_rows), np.float32)
+    _native.similarities(
+        *map(np.ascontiguousarray, (indptr, columns, values, column_indptr, rows, row_values)),
+        pearson,
+        shrinkage,
+        min_overlap,
+        out,
+        thread_count(threads),
+    )
+    return out
+
+
+def neighbour_pairs(
+    indptr: Int64,
+    columns: Int32,
+    values: NDArray[np.float32],
+    column_indptr: Int64,
+    rows: Int32,
+    row_values: NDArray[np.float32],
+    n_rows: int,
+    itself: Int32,
+    pair_indptr: Int64,
+    pair_list: Int32,
+    list_indptr: Int64,
+    list_rows: Int32,
+    list_values: NDArray[np.float32],
+    *,
+    pearson: bool,
+    shrinkage: float,
+    min_overlap: int,
+    k: int,
+    damping: float,
+    threads: int | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """For pairs of a query and a list of rows:  Σ s v / (Σ s + damping)  over the list's k rows most like the query.
+
+    Queries and rows as in ``similarities``. ``itself`` (queries,) is the row that a query is, or −1: never its own
+    neighbour. The pairs of query q are ``pair_list[pair_indptr[q]:pair_indptr[q + 1]]``; list l holds the rows
+    ``list_rows`` and values v ``list_values`` [list_indptr[l]:list_indptr[l + 1]], ascending. Only positive
+    similarities count; ties go to the lower row. Returns the means and Σ s, both (pairs,) float32; both are 0 where
+    there is no neighbour.
+    """
+    _check_values(indptr, columns, values, len(column_indptr) - 1)
+    _check_values(column_indptr, rows, row_values, n_rows)
+    _check_values(list_indptr, list_rows, list_values, n_rows)
+    _check_positions(itself, -1, n_rows)
+    _check(len(itself) == len(indptr) - 1, "itself must be (queries,)")
+    _check(len(pair_indptr) == len(indptr), "pair_indptr must be (queries + 1,)")
+    _check_pointers(pair_indptr, pair_list, len(list_indptr) - 1)
+    _check(shrinkage >= 0 and damping >= 0, "shrinkage and damping must not be negative")
+    _check(k >= 1, "k must be at least 1")
+    mean, weight = np.empty(len(pair_list), np.float32), np.empty(len(pair_list), np.float32)
+    _native.neighbour_pairs(
+        *map(np.ascontiguousarray, (indptr, columns, values, column_indptr, rows, row_values)),
+        n_rows,
+        pearson,
+        shrinkage,
+        min_overlap,
+        *map(np.ascontiguousarray, (itself, pair_indptr, pair_list, list_indptr, list_rows, list_values)),
+        k,
+        damping,
+        mean,
+        weight,
+        thread_count(threads),
+    )
+    return mean, weight
+
+
+def neighbour_rows(
+    similarity: NDArray[np.float32],
+    own: Int32,
+    values: NDArray[np.float32],
+    *,
+    k: int,
+    damping: float,
+    threads: int | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The same for every row and one list, ``own`` with its ``values``, ascending, from the list's side.
+
+    ``similarity`` (len(own), rows) is that of ``own`` with all rows. Returns means and Σ s, (rows,) float32.
+    """
+    _check(similarity.dtype == np.float32 and similarity.ndim == 2, "similarity must be float32 (own, rows)")
+    _check(len(own) == len(similarity), "similarity must have a row for each of own")
+    _check_positions(own, 0, similarity.shape[1])
+    _check(values.dtype == np.float32 and values.shape == own.shape, "values must be float32, like own")
+    _check(k >= 1 and damping >= 0, "k must be at least 1 and damping not negative")
+    mean, weight = np.empty(similarity.shape[1], np.float32), np.empty(similarity.shape[1], np.float32)
+    _native.neighbour_rows(
+        *map(np.ascontiguousarray, (similarity, own, values)), k, damping, mean, weight, thread_count(threads)
+    )
+    return mean, weight

@@ -5,11 +5,12 @@ from cofactor.models.base import Model
 from cofactor.models.baseline import Baseline
 from cofactor.models.descent import SGD
 from cofactor.models.line import LineBaseline
+from cofactor.models.neighbours import CosineNeighbours
 from cofactor.models.popular import Popular
-from cofactor.models.results import Explanation, Part, Recommendation, Recommendations
+from cofactor.models.results import Explanation, Neighbour, Part, Recommendation, Recommendations
 
 MODELS: dict[str, type[Model]] = {
-    model.__name__: model for model in (ALS, Baseline, LineBaseline, Popular, SGD)
+    model.__name__: model for model in (ALS, Baseline, CosineNeighbours, LineBaseline, Popular, SGD)
 }
 
 __all__ = [
@@ -17,9 +18,11 @@ __all__ = [
     "MODELS",
     "SGD",
     "Baseline",
+    "CosineNeighbours",
     "Explanation",
     "LineBaseline",
     "Model",
+    "Neighbour",
     "Part",
     "Popular",
     "Recommendation",

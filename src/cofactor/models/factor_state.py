@@ -22,44 +22,54 @@ def check_state(
     kernel read outside an array, or that ``fit`` could not have made.
     """
     rank = arrays["item_factors"].shape[1] if arrays.get("item_factors", np.empty(0)).ndim == 2 else -1
-    expected = {
+    whole = f"{users} users, {items} items and rank {rank}"
+    kind = arrays["item_factors"].dtype if "item_factors" in arrays else np.dtype(np.float32)
+    for name, shape in {
         "user_factors": (users, rank),
         "item_factors": (items, rank),
         "user_bias": (users,),
         "item_bias": (items,),
-        "objective": (None,),
-        "ratings_indptr": (users + 1,),
-        "ratings_indices": (None,),
-        "ratings_values": (None,),
-    }
-    factor_kind = arrays["item_factors"].dtype if "item_factors" in arrays else None
-    kinds = {"objective": "f8", "ratings_indptr": "i8", "ratings_indices": "i4", "ratings_values": "f4"}
-    for name, shape in expected.items():
-        array = arrays.get(name)
-        if array is None:
-            raise BadModel(
-                f"The model has no array {name!r}. It is incomplete: save it again or fit it anew."
-            )
-        right = array.ndim == len(shape) and all(
-            want in (None, have) for want, have in zip(shape, array.shape)
+    }.items():
+        check_array(arrays, name, shape, kind, whole)
+    if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise BadModel(f"The factors are {kind}, not float32 or float64. Save the model again.")
+    check_array(arrays, "objective", (None,), "f8", whole)
+    check_rows(arrays, "ratings", users, items, whole)
+    return check_facts(facts)
+
+
+def check_array(
+    arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int | None, ...], kind: Any, whole: str
+) -> NDArray[Any]:
+    """The array of this name, shape (None: any length) and dtype; its floats must be finite.
+
+    ``whole`` says what the array must go with, such as "3 users and 2 items".
+    """
+    array = arrays.get(name)
+    if array is None:
+        raise BadModel(f"The model has no array {name!r}. It is incomplete: save it again or fit it anew.")
+    right = array.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape, array.shape))
+    if not right or array.dtype != np.dtype(kind):
+        raise BadModel(
+            f"The array {name!r} is {array.dtype}{list(array.shape)}, which does not go with {whole}. "
+            f"The model folder was changed or mixed: save it again."
         )
-        if not right or array.dtype != np.dtype(kinds.get(name, factor_kind)):
-            raise BadModel(
-                f"The array {name!r} is {array.dtype}{list(array.shape)}, which does not go with {users} users, "
-                f"{items} items and rank {rank}. The model folder was changed or mixed: save it again."
-            )
-    if factor_kind not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise BadModel(f"The factors are {factor_kind}, not float32 or float64. Save the model again.")
-    for name in (*FLOATS, "ratings_values"):
-        if not np.isfinite(arrays[name]).all():
-            raise BadModel(f"The array {name!r} holds values that are not finite. Fit the model anew.")
-    indptr, indices = arrays["ratings_indptr"], arrays["ratings_indices"]
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise BadModel(f"The array {name!r} holds values that are not finite. Fit the model anew.")
+    return array
+
+
+def check_rows(arrays: Mapping[str, NDArray[Any]], name: str, users: int, items: int, whole: str) -> None:
+    """Ratings of so many users in the arrays ``name``_indptr, _indices and _values."""
+    indptr = check_array(arrays, f"{name}_indptr", (users + 1,), "i8", whole)
+    indices = check_array(arrays, f"{name}_indices", (None,), "i4", whole)
+    values = check_array(arrays, f"{name}_values", (None,), "f4", whole)
     # Compared, not subtracted: a difference of hostile pointers can wrap around.
     if indptr[0] != 0 or indptr[-1] != len(indices) or (indptr[1:] < indptr[:-1]).any():
         raise BadModel(
             "The row pointers of the stored ratings do not go with their number. Save the model again."
         )
-    if len(indices) != len(arrays["ratings_values"]) or (
+    if len(indices) != len(values) or (
         len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < items
     ):
         raise BadModel("The stored ratings name items that the model does not have. Save the model again.")
@@ -67,6 +77,10 @@ def check_state(
     rising[indptr[1:][indptr[1:] > 0] - 1] = True  # from one row to the next they may fall
     if not rising.all():
         raise BadModel("The stored ratings of a user are not in the order of items. Save the model again.")
+
+
+def check_facts(facts: Mapping[str, Any]) -> tuple[float, tuple[float, float]]:
+    """The mean and the scale."""
     try:
         mean, (low, high) = float(facts["mean"]), map(float, facts["scale"])
     except (KeyError, TypeError, ValueError):

@@ -7,30 +7,21 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from cofactor import kernels
-from cofactor.errors import (
-    BadParameter,
-    NotSupported,
-    SingularSystem,
-    UnknownItem,
-    UnknownUser,
-    shorten,
-)
-from cofactor.ids import Id, IdMap, Ids, id_array
-from cofactor.models.base import Model, OwnRatings, check_whole
+from cofactor.errors import BadParameter, NotSupported, SingularSystem
+from cofactor.ids import Id, IdMap, id_array
+from cofactor.models.base import check_whole
 from cofactor.models.explaining import explain_row
 from cofactor.models.factor_state import FLOATS, check_state
-from cofactor.models.folding import merge_users, one_user, replace_rows
+from cofactor.models.folding import merge_users, replace_rows
 from cofactor.models.results import Explanation, Part, Recommendations
+from cofactor.models.scoring import ScoringModel
 from cofactor.ratings import Compressed, Ratings
 
-_QUERY_BATCH = 4096  # users whose best items are held at a time
 
-
-class FactorModel(Model):
+class FactorModel(ScoringModel):
     """A model whose users and items are a bias and ``rank`` factors each; rank may be 0.
 
     Attributes (once fitted):
@@ -38,8 +29,7 @@ class FactorModel(Model):
         user_bias_, item_bias_: b (users,) and c (items,); zeros where the model has no biases.
         mean_: μ; 0 where the model has no biases.
         objective_: (sweeps,) J after each sweep, float64.
-        ratings_: the ratings learnt from, by user, with positions of ``item_ids_``.
-        scale_: lowest and highest rating there can be.
+        ratings_, scale_: see ``ScoringModel``.
     """
 
     user_factors_: NDArray[Any]
@@ -48,8 +38,6 @@ class FactorModel(Model):
     item_bias_: NDArray[Any]
     mean_: float
     objective_: NDArray[np.float64]
-    ratings_: Compressed
-    scale_: tuple[float, float]
 
     # Set by each model: how a row is regularized, and whether it has a bias.
     reg: float
@@ -64,18 +52,7 @@ class FactorModel(Model):
         """λ of rows with this many ratings:  reg · count^reg_exponent;  1 for an empty row, which is zero anyway."""
         return self.reg * np.maximum(counts, 1).astype(np.float64) ** self.reg_exponent
 
-    # -- prediction ----------------------------------------------------------------------------
-
-    def predict(self, users: Ids, items: Ids, *, clip: bool = False) -> NDArray[Any]:
-        """See ``Model.predict``. Of an unknown user the mean and the item's bias are left, and so on."""
-        self._check_fitted()
-        user_at = self.user_ids_.positions(users, "user")
-        item_at = self.item_ids_.positions(items, "item")
-        if len(user_at) != len(item_at):
-            raise BadParameter(
-                f"{len(user_at)} users and {len(item_at)} items: predict takes pairs, so as many of each."
-            )
-        return self._clipped(self._predict_at(user_at, item_at), clip)
+    # -- prediction and recommendation ---------------------------------------------------------
 
     def _predict_at(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[Any]:
         return kernels.predict(
@@ -89,69 +66,21 @@ class FactorModel(Model):
             threads=self.threads,
         )
 
-    def _clipped(self, scores: NDArray[Any], clip: bool) -> NDArray[Any]:
-        return np.clip(scores, *self.scale_, out=scores) if clip else scores
-
-    # -- recommendation ------------------------------------------------------------------------
-
-    def recommend(
+    def _best_items(
         self,
-        user: Id | Ids | None = None,
-        n: int = 10,
-        exclude_seen: bool = True,
-        exclude: Ids = (),
-        among: Ids | None = None,
-        *,
-        ratings: OwnRatings | None = None,
-    ) -> Recommendations:
-        """See ``Model.recommend``."""
-        self._check_fitted()
-        n = check_whole("n", n, 1)
-        if (user is None) == (ratings is None):
-            raise BadParameter("Give either a user the model knows, or ratings=... of somebody new.")
-        candidates = self._candidates(among)
-        excluded = self.item_ids_.positions(exclude, "item")
-        excluded = np.unique(excluded[excluded >= 0])
-
-        if ratings is not None:
-            own = one_user(ratings, self.item_ids_, self.scale_)
-            factors, bias = self._solve_users(own)
-            found = self._best(factors, own if exclude_seen else None, candidates, excluded, n)
-            return self._recommendations(*found, self.mean_ + bias)
-
-        single = isinstance(user, (str, int, np.integer))
-        positions = self._user_positions(id_array([user] if single else user, "user"))
-        parts = []
-        for begin in range(0, len(positions), _QUERY_BATCH):
-            at = positions[begin : begin + _QUERY_BATCH]
-            seen = self.ratings_.take(at) if exclude_seen else None
-            found = self._best(self.user_factors_[at], seen, candidates, excluded, n)
-            parts.append(
-                self._recommendations(*found, self.mean_ + self.user_bias_[at], None if single else at)
-            )
-        if len(parts) == 1:
-            return parts[0]
-        if not parts:
-            return Recommendations(
-                self.item_ids_.array[:0], np.empty(0, np.float32), self.user_ids_.array[:0]
-            )
-        return Recommendations(
-            pa.concat_arrays([p.items for p in parts]),
-            np.concatenate([p.scores for p in parts]),
-            pa.concat_arrays([p.users for p in parts]),
-        )
-
-    def _candidates(self, among: Ids | None) -> NDArray[np.int32] | None:
-        if among is None:
-            return None
-        positions = self.item_ids_.positions(among, "item")
-        known = np.unique(positions[positions >= 0])
-        if len(known) == 0:
-            raise UnknownItem(
-                f"None of the {len(positions)} items in among= is one of the {len(self.item_ids_):,} items of this "
-                f"model. Give item ids as they stood in the ratings."
-            )
-        return known
+        at: NDArray[np.int32] | None,
+        rows: Compressed,
+        exclude_seen: bool,
+        candidates: NDArray[np.int32] | None,
+        excluded: NDArray[np.int32],
+        n: int,
+    ) -> tuple[NDArray[np.int32], NDArray[Any]]:
+        if at is None:
+            factors, bias = self._solve_users(rows)
+        else:
+            factors, bias = self.user_factors_[at], self.user_bias_[at]
+        best, scores = self._best(factors, rows if exclude_seen else None, candidates, excluded, n)
+        return best, (scores + (self.mean_ + bias)[:, None]).astype(scores.dtype, copy=False)
 
     def _best(
         self,
@@ -190,18 +119,6 @@ class FactorModel(Model):
             best = np.where(best >= 0, candidates[best], -1)
         return best, scores
 
-    def _recommendations(
-        self,
-        best: NDArray[np.int32],
-        scores: NDArray[Any],
-        offset: NDArray[Any],
-        users: NDArray[np.int32] | None = None,
-    ) -> Recommendations:
-        listed = best >= 0
-        scores = (scores + offset[:, None]).astype(scores.dtype, copy=False)
-        who = None if users is None else self.user_ids_.take(np.repeat(users, listed.sum(axis=1)))
-        return Recommendations(self.item_ids_.take(best[listed]), scores[listed], who)
-
     def similar_items(self, item: Id, n: int = 10) -> Recommendations:
         """See ``Model.similar_items``: the cosine of the items' factors."""
         self._check_fitted()
@@ -216,28 +133,7 @@ class FactorModel(Model):
         unit = self.item_factors_ / np.maximum(length, np.finfo(length.dtype).tiny)
         itself = np.array([at], np.int32)
         best, scores = self._best(unit[itself], None, None, itself, n, unit, np.zeros_like(self.item_bias_))
-        return self._recommendations(best, np.clip(scores, -1, 1), np.zeros(1, scores.dtype))
-
-    # -- known and unknown ---------------------------------------------------------------------
-
-    def _user_positions(self, users: pa.Array) -> NDArray[np.int32]:
-        positions = self.user_ids_.positions(users, "user")
-        if (positions < 0).any():
-            first = users[int(np.argmax(positions < 0))].as_py()
-            raise UnknownUser(
-                f"User {shorten(first)} is not among the {len(self.user_ids_):,} users of this model. "
-                f"Use recommend(ratings=...) for somebody new, or fold_in(ratings) to add them."
-            )
-        return positions
-
-    def _item_position(self, item: Id) -> int:
-        positions = self.item_ids_.positions([item], "item")
-        if positions[0] < 0:
-            raise UnknownItem(
-                f"Item {shorten(item)} is not among the {len(self.item_ids_):,} items of this model. "
-                f"An item needs at least one rating when the model is fitted."
-            )
-        return int(positions[0])
+        return self._recommendations(best, np.clip(scores, -1, 1) + 0)  # 0, not −0
 
     # -- folding in ----------------------------------------------------------------------------
 

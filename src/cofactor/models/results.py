@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, overload
 
@@ -28,11 +28,13 @@ class Recommendations:
         items: (rows,) raw item ids, Arrow.
         scores: (rows,) float32 or float64.
         users: (rows,) raw user ids, Arrow, where several users were asked for; else None.
+        what: what the ``items`` are; "user" in an answer to ``similar_users``.
     """
 
     items: pa.Array
     scores: NDArray[np.floating]
     users: pa.Array | None = None
+    what: str = "item"
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -62,12 +64,12 @@ class Recommendations:
         return Recommendations(self.items.filter(pa.array(mine)), self.scores[mine])
 
     def to_arrow(self) -> pa.Table:
-        """A table of [user,] item, score."""
+        """A table of [user,] item, score; of similar users, user, score."""
         columns = {} if self.users is None else {"user": self.users}
-        return pa.table({**columns, "item": self.items, "score": pa.array(self.scores)})
+        return pa.table({**columns, self.what: self.items, "score": pa.array(self.scores)})
 
     def __str__(self) -> str:
-        header = ["item", "score"] if self.users is None else ["user", "item", "score"]
+        header = [self.what, "score"] if self.users is None else ["user", self.what, "score"]
         columns = [self.items.to_pylist(), [f"{score:.3f}" for score in self.scores]]
         if self.users is not None:
             columns.insert(0, self.users.to_pylist())
@@ -84,9 +86,17 @@ class Part(NamedTuple):
     part: float
 
 
+class Neighbour(NamedTuple):
+    """What another user's rating of the item adds to a score."""
+
+    user: Id
+    rating: float
+    part: float
+
+
 @dataclass(frozen=True)
 class Explanation:
-    """A score, taken apart:  score = mean + user + item + Σ parts, to float precision.
+    """A score, taken apart:  score = mean + user + item + Σ parts + Σ neighbours, to float precision.
 
     Attributes:
         score: the prediction r̂.
@@ -94,6 +104,7 @@ class Explanation:
         user: how far this user's ratings lie above or below it.
         item: how far this item's ratings do.
         parts: what each rating that the user gave adds, largest magnitude first.
+        neighbours: what others' ratings of the item add, likewise; only models of like-minded users have them.
     """
 
     score: float
@@ -101,18 +112,27 @@ class Explanation:
     user: float
     item: float
     parts: tuple[Part, ...]
+    neighbours: tuple[Neighbour, ...] = ()
+
+    def lines(self, most: int, name: Callable[[Id], object] = str) -> list[tuple[str, str, float]]:
+        """Parts, then neighbours, at most so many of each and then the others' sum: what it is, rating, what it adds.
+
+        ``name`` gives the name of an item.
+        """
+        told = [(f"rated {name(p.item)}", f"{p.rating:g}", p.part) for p in self.parts[:most]]
+        if len(self.parts) > most:
+            rest = sum(p.part for p in self.parts[most:])
+            told.append((f"{len(self.parts) - most} more rated items", "", rest))
+        told += [(f"user {p.user} rated this", f"{p.rating:g}", p.part) for p in self.neighbours[:most]]
+        if len(self.neighbours) > most:
+            rest = sum(p.part for p in self.neighbours[most:])
+            told.append((f"{len(self.neighbours) - most} more users", "", rest))
+        return told
 
     def __str__(self) -> str:
-        rows = [
-            ("mean", "", f"{self.mean:+.3f}"),
-            ("user", "", f"{self.user:+.3f}"),
-            ("item", "", f"{self.item:+.3f}"),
-        ]
-        rows += [(f"rated {p.item}", f"{p.rating:g}", f"{p.part:+.3f}") for p in self.parts[:10]]
-        if len(self.parts) > 10:
-            rest = sum(p.part for p in self.parts[10:])
-            rows.append((f"{len(self.parts) - 10} more rated items", "", f"{rest:+.3f}"))
-        return text_table(["part", "rating", "adds"], [*rows, ("score", "", f"{self.score:.3f}")])
+        rows = [("mean", "", self.mean), ("user", "", self.user), ("item", "", self.item), *self.lines(10)]
+        signed = [(what, rating, f"{part:+.3f}") for what, rating, part in rows]
+        return text_table(["part", "rating", "adds"], [*signed, ("score", "", f"{self.score:.3f}")])
 
 
 def text_table(
