@@ -57,6 +57,15 @@ def data_file(folder: Path | None, name: str) -> Path:
     return Path(folder) / name
 
 
+SCALE = (1.0, 5.0)  # of MovieLens
+
+
+def split_1m(path: Path) -> tuple[cofactor.Ratings, cofactor.Ratings]:
+    """MovieLens 1M, a tenth of it held out at random: the split of every figure."""
+    ratings = cofactor.read_ratings(path, scale=SCALE)
+    return cofactor.split(ratings, holdout=0.1, seed=0, warn=False)
+
+
 def machine() -> dict[str, Any]:
     """The machine and the versions, as far as figures depend on them."""
     name = platform.processor() or platform.machine()

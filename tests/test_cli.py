@@ -548,6 +548,19 @@ def test_a_small_table_trains_without_a_word_of_ranks(run, tmp_path) -> None:
     assert "at most" in error
 
 
+def test_train_sets_any_hyperparameter(run, folder):
+    base = ["train", "ratings.csv", "-o", "knn", "--model", "CosineNeighbours", "--json"]
+    code, out, _ = run(*base, "--set", "k=7", "--set", "of=users", "--set", "baseline=false")
+    told = json.loads(out)["model"]
+    assert (code, told["k"], told["of"], told["baseline"]) == (0, 7, "users", False)
+    for wrong in (["k=1,2"], ["k"], ["colour=red"], ["k=1", "k=2"], ["k=many"]):
+        assert run(*base, *(part for text in wrong for part in ("--set", text)))[0] == 2
+    assert run("train", "ratings.csv", "-o", "pop", "--model", "Popular")[0] == 0
+    code, out, _ = run("recommend", "pop", "--user", "3")
+    assert code == 0
+    assert run("predict", "pop", "--user", "3", "--item", "241")[0] == 1
+
+
 def test_tune(run, folder):
     code, out, err = run(
         "tune", "ratings.csv", "--rank", "1,2", "--reg", "0.5,1", "--try", "biases=joint,none"

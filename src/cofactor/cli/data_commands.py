@@ -83,7 +83,10 @@ def train(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FOLDER", help="The model's folder.", show_default=False)
     ],
-    model: Annotated[str, typer.Option(metavar="NAME", help="ALS or Baseline.")] = "ALS",
+    model: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="ALS, SGD, CosineNeighbours, LineBaseline, Baseline or Popular."),
+    ] = "ALS",
     rank: Annotated[
         int | None, typer.Option(help="Factors of users and items. [ALS: 32, at most half the items]")
     ] = None,
@@ -106,6 +109,10 @@ def train(
         str | None, typer.Option(metavar="KIND", help="float32 or float64. [ALS: float32]")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads. [all processors]")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=X", help="Another hyperparameter of the model. Repeatable."),
+    ] = None,
     holdout: Annotated[
         float, typer.Option(metavar="SHARE", help="Ratings held out to measure; 0 measures nothing.")
     ] = 0.1,
@@ -155,6 +162,7 @@ def train(
         output,
         model,
         {name: value for name, value in given.items() if value is not None},
+        settings or [],
         seed=seed,
         holdout=holdout,
         by=split,

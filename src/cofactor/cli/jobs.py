@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,7 @@ def train_model(
     output: Path,
     kind: str,
     params: dict[str, Any],
+    others: Sequence[str] = (),
     *,
     seed: int,
     holdout: float,
@@ -71,11 +72,20 @@ def train_model(
     rejects: Path | None,
     reading: dict[str, Any],
 ) -> Training:
-    """Read ratings, measure the model on a holdout unless that is 0, fit it on all of them, save it."""
+    """Read ratings, measure the model on a holdout unless that is 0, fit it on all of them, save it.
+
+    ``others`` are further hyperparameters as typed, "name=value".
+    """
     from cofactor.reading import read_ratings
 
     check_choice("--model", kind, tuple(MODELS))
     model = MODELS[kind]()
+    for name, values in _listed("--set", others, params).items():
+        if len(values) != 1:
+            raise BadParameter(
+                f"--set {name} has {len(values)} values; give one. To choose among several, use tune."
+            )
+        params = {**params, name: values[0]}
     known = _check_known(kind, params)
     model.set_params(**params, **({"seed": seed} if "seed" in known else {}))
     if params.get("biases") == "none":
@@ -90,7 +100,8 @@ def train_model(
     if "rank" in known and "rank" not in params:
         # A small table takes fewer factors than the default; half its items, for a holdout may lack some.
         model.set_params(rank=min(known["rank"], max(1, ratings.n_items // 2)))
-    measured = measure_holdout(model, ratings, holdout, by, seed) if holdout != 0 else None
+    wanted = holdout != 0 and model.predicts_ratings  # what only ranks has no error
+    measured = measure_holdout(model, ratings, holdout, by, seed) if wanted else None
     model.fit(ratings)
     save(model, output)
     return Training(ratings, model, measured, output)
@@ -139,11 +150,7 @@ def tune_model(
 
     check_choice("--model", kind, tuple(MODELS))
     values: dict[str, Any] = {name: _values(name, text) for name, text in named.items() if text is not None}
-    for text in others:
-        name, equals, listed = text.partition("=")
-        if not equals or name in values:
-            raise BadParameter(f"--try is {shorten(text)}; give NAME=VALUE,VALUE, each name once.")
-        values[name] = _values(name, listed)
+    values |= _listed("--try", others, values)
     _check_known(kind, values)
     target = check_target(output)
     model = MODELS[kind]()
@@ -166,6 +173,17 @@ def _check_known(kind: str, params: dict[str, Any]) -> dict[str, Any]:
         if name not in known:
             raise BadParameter(f"{kind} has no parameter {name!r}. It has: {', '.join(known) or 'none'}.")
     return known
+
+
+def _listed(option: str, texts: Sequence[str], given: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """``["k=10,20"]`` -> ``{"k": [10, 20]}``; no name twice, nor one that is given already."""
+    values: dict[str, list[Any]] = {}
+    for text in texts:
+        name, equals, listed = text.partition("=")
+        if not equals or name in values or name in given:
+            raise BadParameter(f"{option} is {shorten(text)}; give NAME=VALUE, each name once.")
+        values[name] = _values(name, listed)
+    return values
 
 
 def _values(name: str, text: str) -> list[Any]:

@@ -54,6 +54,10 @@ def show_training(done: Training) -> None:
         )
     if ratings.rejected:
         note(f"{count(ratings.rejected, 'row')} could not be used: left out.")
+    if not done.model.predicts_ratings:
+        note(
+            "This model ranks and predicts no ratings, so it has no error. Its lists: cofactor compare, evaluate."
+        )
     if done.holdout is not None:
         say()
         show_holdout(type(done.model).__name__, done.holdout)

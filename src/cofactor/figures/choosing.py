@@ -136,11 +136,11 @@ def _mark(axes: Axes, setting: Setting, x: float, text: str, colour: str, below:
     low, high = axes.get_xlim()
     inner = axes.transData.transform([(x, 0), (low, 0), (high, 0)])[:, 0]
     share = (inner[0] - inner[1]) / (inner[2] - inner[1])
-    side = "right" if share > 0.8 else "left" if share < 0.2 else "center"
+    side = "right" if share > 0.7 else "left" if share < 0.2 else "center"
     axes.annotate(
         f"{text}  {setting.rmse:.4f}",
         (x, setting.rmse - se if below else setting.rmse + se),
-        ({"right": 8, "left": -8}.get(side, 0), -6 if below else 20),
+        ({"right": 8, "left": -8}.get(side, 0), -6 if below else 26),
         textcoords="offset points",
         ha=side,
         va="top" if below else "bottom",

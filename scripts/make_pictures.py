@@ -1,6 +1,6 @@
-"""Draw docs/cofactor-demo.png, the top of the page that ``cofactor demo`` writes, for the README.
+"""Draw the pictures of the docs: the top of the page that ``cofactor demo`` writes, and how its K was chosen.
 
-    .venv/bin/python scripts/make_picture.py
+    .venv/bin/python scripts/make_pictures.py
 
 Needs Chromium.
 """
@@ -13,13 +13,15 @@ import tempfile
 from pathlib import Path
 from shutil import which
 
-TARGET = Path(__file__).resolve().parent.parent / "docs/cofactor-demo.png"
+import cofactor as cf
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 FLAGS = (
     "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking hide-scrollbars"
 )
 
 
-def main() -> None:
+def draw_demo(target: Path) -> None:
     """The demo, its page, its picture."""
     browser = which("chromium") or which("google-chrome") or sys.exit("Chromium is missing.")
     with tempfile.TemporaryDirectory() as folder:
@@ -32,14 +34,29 @@ def main() -> None:
                 browser,
                 *(f"--{flag}" for flag in FLAGS.split()),
                 f"--user-data-dir={folder}/profile",
-                f"--screenshot={TARGET}",
+                f"--screenshot={target}",
                 "--window-size=1200,1830",
                 page.as_uri(),
             ],
             check=True,
             stderr=subprocess.DEVNULL,
         )
-    print(f"{TARGET.stat().st_size:,} bytes in {TARGET}")
+
+
+def draw_choice(target: Path) -> None:
+    """The tuning that docs/explanation/choosing-k.md tells of."""
+    train, _ = cf.split(cf.load_demo(), holdout=0.1, warn=False)
+    cf.tune(cf.ALS(sweeps=20), train).plot(target)
+
+
+def main() -> None:
+    """Draw all."""
+    for draw, target in (
+        (draw_demo, DOCS / "cofactor-demo.png"),
+        (draw_choice, DOCS / "explanation/choosing-k.svg"),
+    ):
+        draw(target)
+        print(f"{target.stat().st_size:,} bytes in {target}")
 
 
 if __name__ == "__main__":
