@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from cofactor.figures.drawing import ACCENT, INK, MUTED, PAPER, draw
 
@@ -124,29 +124,31 @@ def _against(tuning: Tuning, name: str) -> Callable[[Axes], None]:
         axes.set_xlabel(
             label if along is None else f"{label}; blue: {along} {best.params[along]:g}, grey: others"
         )
-        _mark(axes, best, best.params[name], "best", ACCENT, below=True)
+        axes.annotate(
+            f"best  {best.rmse:.4f}",
+            (best.params[name], best.rmse - (best.se or 0.0)),
+            (0, -6),
+            textcoords="offset points",
+            ha="right"
+            if best.params[name] == values[-1]
+            else "left"
+            if best.params[name] == values[0]
+            else "center",
+            va="top",
+            weight="bold",
+            color=ACCENT,
+        )
         if along is None and simplest is not best:
-            _mark(axes, simplest, simplest.params[name], "simplest as good", INK, below=False)
+            axes.annotate(
+                f"simplest as good  {simplest.rmse:.4f}",
+                (simplest.params[name], simplest.rmse),
+                (0.98, 0.6),
+                textcoords="axes fraction",
+                ha="right",
+                arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 1, "shrinkB": 5},
+            )
 
     return paint
-
-
-def _mark(axes: Axes, setting: Setting, x: float, text: str, colour: str, below: bool) -> None:
-    se = setting.se or 0.0
-    low, high = axes.get_xlim()
-    inner = axes.transData.transform([(x, 0), (low, 0), (high, 0)])[:, 0]
-    share = (inner[0] - inner[1]) / (inner[2] - inner[1])
-    side = "right" if share > 0.7 else "left" if share < 0.2 else "center"
-    axes.annotate(
-        f"{text}  {setting.rmse:.4f}",
-        (x, setting.rmse - se if below else setting.rmse + se),
-        ({"right": 8, "left": -8}.get(side, 0), -6 if below else 26),
-        textcoords="offset points",
-        ha=side,
-        va="top" if below else "bottom",
-        weight="bold" if colour == ACCENT else "normal",
-        color=colour,
-    )
 
 
 def _against_seconds(tuning: Tuning) -> Callable[[Axes], None]:
@@ -173,17 +175,29 @@ def _against_seconds(tuning: Tuning) -> Callable[[Axes], None]:
         for setting, text, colour in marks:
             axes.scatter([setting.seconds], [setting.rmse], s=60, color=colour, zorder=3)
             axes.annotate(
-                text, (setting.seconds, setting.rmse), (0, -8), textcoords="offset points", ha="center", va="top",
-                color=colour, weight="bold",
-            )  # fmt: skip
+                text,
+                (setting.seconds, setting.rmse),
+                (0 if text == "best" else 4, -8),
+                textcoords="offset points",
+                ha="center" if text == "best" else "right",
+                va="top",
+                color=colour,
+                weight="bold",
+            )
         _ticks(axes)
 
     return paint
 
 
 def _ticks(axes: Axes) -> None:
-    """Numbers at 1, 2 and 5 on a logarithmic axis."""
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    """A few round numbers on a logarithmic axis, whose limits are set."""
+    low, high = axes.get_xlim()
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), tuple(np.arange(10, 100, 2) / 10)):
+        ticks = [tick for tick in np.outer(decades, steps).ravel() if low <= tick <= high]
+        if len(ticks) >= 3:
+            break
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
@@ -228,24 +242,36 @@ def comparison_bars(
 def comparison_seconds(
     models: Sequence[str], seconds: Sequence[float], errors: Sequence[float | None]
 ) -> str:
-    """Held-out RMSE of models against the seconds of their fits."""
+    """Held-out RMSE of models against the seconds they took."""
     shown = [(m, s, e) for m, s, e in zip(models, seconds, errors) if e is not None]
     best = min(error for _, _, error in shown)
+    spans = [max(column) - min(column) for column in zip(*((np.log(s), e) for _, s, e in shown))]
+    middle = np.sqrt(min(s for _, s, _ in shown) * max(s for _, s, _ in shown))
 
     def paint(axes: Axes) -> None:
         axes.set_xscale("log")
-        middle = np.sqrt(min(s for _, s, _ in shown) * max(s for _, s, _ in shown))
         for model, at, error in shown:
             colour = ACCENT if error == best else MUTED
             axes.plot([at], [error], marker="o", markersize=9, color=colour)
             left = at <= middle
+            close = [
+                e
+                for m, s, e in shown
+                if m != model and abs(np.log(s / at)) < 0.35 * spans[0] and abs(e - error) < 0.08 * spans[1]
+            ]
+            shift = 0 if not close else 9 if error >= max(close) else -9  # the labels of neighbours part
             axes.annotate(
-                model, (at, error), (9 if left else -9, 0), textcoords="offset points", va="center",
-                ha="left" if left else "right", color=ACCENT if error == best else INK,
+                model,
+                (at, error),
+                (9 if left else -9, shift),
+                textcoords="offset points",
+                va="center",
+                ha="left" if left else "right",
+                color=ACCENT if error == best else INK,
                 weight="bold" if error == best else "normal",
-            )  # fmt: skip
+            )
         axes.margins(x=0.12, y=0.15)
-        axes.set_xlabel("seconds of a fit (logarithmic)")
+        axes.set_xlabel("seconds (logarithmic)")
         axes.set_ylabel("held-out RMSE (rating points)")
         _ticks(axes)
 
