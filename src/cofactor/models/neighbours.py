@@ -98,11 +98,11 @@ class CosineNeighbours(ScoringModel):
 
     of: Of = "items"
     similarity: Literal["cosine", "centred", "pearson"] = "cosine"
-    k: int = 40
-    shrinkage: float = 50.0
+    k: int = 30
+    shrinkage: float = 400.0
     min_overlap: int = 1
     baseline: bool = True
-    damping: float = 0.5
+    damping: float = 0.05
     reg: float = 5.0
     threads: int | None = None
 
