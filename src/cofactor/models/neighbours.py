@@ -311,7 +311,7 @@ class CosineNeighbours(ScoringModel):
             pearson=self.similarity == "pearson",
             shrinkage=self.shrinkage,
             min_overlap=self.min_overlap,
-            k=self.k,
+            k=min(self.k, len(side.rows)),
             damping=self._damping,
             threads=self.threads,
         )
@@ -328,7 +328,7 @@ class CosineNeighbours(ScoringModel):
             self._compare(side.rows.take(own), side),
             own,
             values,
-            k=self.k,
+            k=min(self.k, len(side.rows)),
             damping=self._damping,
             threads=self.threads,
         )
