@@ -76,7 +76,7 @@ def real_figures(folder, quick: bool, threads: int) -> list[Figure]:
         errors = [held_out(model, *fold)[0] for fold in folds]
         bound = 0.93 if of == "items" else None
         figures.append(
-            Figure(f"MovieLens 100K, {len(folds)} folds, of {of}, RMSE", np.mean(errors), "", bound)
+            Figure(f"MovieLens 100K, {len(folds)} folds, of {of}, RMSE", float(np.mean(errors)), "stars", bound)
         )
     train, test = split_1m(folder)
     for of in ("items", "users"):
@@ -85,7 +85,7 @@ def real_figures(folder, quick: bool, threads: int) -> list[Figure]:
         took = seconds(model.predict, test.users, test.items)
         figures.append(Figure(f"MovieLens 1M, of {of}, predict {len(test):,} pairs", took, "s"))
         error, bound = held_out(model, train, test)[0], 0.90 if of == "items" else None
-        figures.append(Figure(f"MovieLens 1M, of {of}, RMSE", error, "", bound))
+        figures.append(Figure(f"MovieLens 1M, of {of}, RMSE", error, "stars", bound))
     return figures
 
 

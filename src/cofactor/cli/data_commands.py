@@ -83,11 +83,11 @@ def train(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FOLDER", help="The model's folder.", show_default=False)
     ],
-    model: Annotated[str, typer.Option(metavar="NAME", help="ALS or Baseline.")] = "ALS",
+    model: Annotated[str, typer.Option(metavar="NAME", help="ALS, Baseline or CosineNeighbours.")] = "ALS",
     rank: Annotated[
         int | None, typer.Option(help="Factors of users and items. [ALS: 32, at most half the items]")
     ] = None,
-    reg: Annotated[float | None, typer.Option(help="Regularization. [ALS: 1; Baseline: 5]")] = None,
+    reg: Annotated[float | None, typer.Option(help="Regularization. [ALS: 1; others: 5]")] = None,
     reg_exponent: Annotated[
         float | None, typer.Option(help="0: plain, 1: times the ratings of a row. [ALS: 0.5; Baseline: 0]")
     ] = None,
