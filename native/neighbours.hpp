@@ -35,15 +35,18 @@ struct SimilarityProblem {
   std::int64_t min_overlap;  // with fewer columns in common s is 0
 };
 
+// Two sums that grow at once.
+typedef double Pair __attribute__((vector_size(16)));
+
 template <bool pearson>
 struct CommonSums;
 template <>
 struct CommonSums<false> {
-  double ab = 0, aa = 0, bb = 0, n = 0;
+  Pair ab_aa{}, bb_n{};
 };
 template <>
 struct CommonSums<true> {
-  double ab = 0, aa = 0, bb = 0, n = 0, a = 0, b = 0;
+  Pair ab_aa{}, bb_n{}, a_b{};
 };
 
 // The similarities of one row at a time with all rows.
@@ -56,35 +59,36 @@ class Comparison {
     std::fill(sums_.begin(), sums_.end(), CommonSums<pearson>{});
     const Rows &own = problem_.queries, &all = problem_.by_column;
     for (std::int64_t p = own.indptr[query]; p < own.indptr[query + 1]; ++p) {
-      const double a = own.values[p], aa = a * a;
+      const double a = own.values[p];
+      const Pair a_aa{a, a * a};
       const std::int64_t end = all.indptr[own.columns[p] + 1];
       for (std::int64_t q = all.indptr[own.columns[p]]; q < end; ++q) {
         CommonSums<pearson>& sums = sums_[all.columns[q]];
-        const double b = all.values[q];
-        sums.ab += a * b;
-        sums.aa += aa;
-        sums.bb += b * b;
-        sums.n += 1;
-        if constexpr (pearson) sums.a += a, sums.b += b;
+        const Pair b_1{all.values[q], 1};
+        sums.ab_aa += a_aa * b_1;
+        sums.bb_n += b_1 * b_1;
+        if constexpr (pearson) sums.a_b += Pair{a, b_1[0]};
       }
     }
   }
 
   float with(std::int64_t row) const {
     const CommonSums<pearson>& sums = sums_[row];
-    if (sums.n < static_cast<double>(problem_.min_overlap) || sums.n == 0) return 0;
-    double ab = sums.ab, aa = sums.aa, bb = sums.bb;
+    const double n = sums.bb_n[1];
+    if (n < static_cast<double>(problem_.min_overlap) || n == 0) return 0;
+    double ab = sums.ab_aa[0], aa = sums.ab_aa[1], bb = sums.bb_n[0];
     if constexpr (pearson) {
-      ab -= sums.a * sums.b / sums.n;
-      aa -= sums.a * sums.a / sums.n;
-      bb -= sums.b * sums.b / sums.n;
+      const double a = sums.a_b[0], b = sums.a_b[1];
+      ab -= a * b / n;
+      aa -= a * a / n;
+      bb -= b * b / n;
       // What is left of equal values is rounding: a side that does not vary there is like nothing.
-      if (aa <= 1e-10 * sums.aa || bb <= 1e-10 * sums.bb) return 0;
+      if (aa <= 1e-10 * sums.ab_aa[1] || bb <= 1e-10 * sums.bb_n[0]) return 0;
     }
     const double length = std::sqrt(aa * bb);
     if (!(length > 0)) return 0;
     const double cosine = std::clamp(ab / length, -1.0, 1.0);
-    return static_cast<float>(cosine * sums.n / (sums.n + problem_.shrinkage));
+    return static_cast<float>(cosine * n / (n + problem_.shrinkage));
   }
 
  private:
@@ -96,28 +100,25 @@ class Comparison {
 //   Σ s v / (Σ s + damping)   over them;  0 where there is none.
 class Nearest {
  public:
-  explicit Nearest(std::int64_t k) : k_(static_cast<std::size_t>(k)) {}
+  explicit Nearest(std::int64_t k) : k_(k) {}
 
   void offer(float similarity, float value) {
-    if (!(similarity > 0)) return;
-    if (heap_.size() == k_) {
-      if (similarity <= heap_.front().similarity) return;  // equal, but later
-      std::pop_heap(heap_.begin(), heap_.end(), before);
-      heap_.pop_back();
-    }
-    heap_.push_back({similarity, value, offered_++});
-    std::push_heap(heap_.begin(), heap_.end(), before);
+    if (!(similarity > least_)) return;  // of equal ones the first stays
+    best_.push_back({similarity, value, offered_++});
+    if (best_.size() >= 2 * k_) keep_best();
   }
 
   // Writes the mean and Σ s, and is empty again.
   void finish(double damping, float& mean, float& weight) {
-    std::sort(heap_.begin(), heap_.end(), before);  // so that the sum does not depend on how the heap grew
+    if (best_.size() > k_) keep_best();
+    std::sort(best_.begin(), best_.end(), before);  // the sum must not depend on how they came to be the best
     double total = 0, weights = 0;
-    for (const Candidate& c : heap_) total += static_cast<double>(c.similarity) * c.value, weights += c.similarity;
+    for (const Candidate& c : best_) total += static_cast<double>(c.similarity) * c.value, weights += c.similarity;
     mean = static_cast<float>(weights > 0 ? total / (weights + damping) : 0.0);
     weight = static_cast<float>(weights);
-    heap_.clear();
+    best_.clear();
     offered_ = 0;
+    least_ = 0;
   }
 
  private:
@@ -128,9 +129,16 @@ class Nearest {
   static bool before(const Candidate& x, const Candidate& y) {
     return x.similarity > y.similarity || (x.similarity == y.similarity && x.place < y.place);
   }
+  void keep_best() {
+    std::nth_element(best_.begin(), best_.begin() + (k_ - 1), best_.end(), before);
+    best_.resize(k_);
+    least_ = best_.back().similarity;
+  }
+
   std::size_t k_;
   std::int64_t offered_ = 0;
-  std::vector<Candidate> heap_;  // the worst on top
+  float least_ = 0;              // what a candidate must exceed
+  std::vector<Candidate> best_;  // the k best so far, and up to k that came since
 };
 
 // out (n_queries, n_rows): all similarities of each query.

@@ -90,7 +90,7 @@ def train(
     rank: Annotated[
         int | None, typer.Option(help="Factors of users and items. [ALS: 32, at most half the items]")
     ] = None,
-    reg: Annotated[float | None, typer.Option(help="Regularization. [ALS: 1; Baseline: 5]")] = None,
+    reg: Annotated[float | None, typer.Option(help="Regularization. [ALS: 1; others: 5]")] = None,
     reg_exponent: Annotated[
         float | None, typer.Option(help="0: plain, 1: times the ratings of a row. [ALS: 0.5; Baseline: 0]")
     ] = None,

@@ -347,7 +347,7 @@ def similarities(
     _native.similarities(
         *map(np.ascontiguousarray, (indptr, columns, values, column_indptr, rows, row_values)),
         pearson,
-        shrinkage,
+        float(shrinkage),
         min_overlap,
         out,
         thread_count(threads),
@@ -399,11 +399,11 @@ def neighbour_pairs(
         *map(np.ascontiguousarray, (indptr, columns, values, column_indptr, rows, row_values)),
         n_rows,
         pearson,
-        shrinkage,
+        float(shrinkage),
         min_overlap,
         *map(np.ascontiguousarray, (itself, pair_indptr, pair_list, list_indptr, list_rows, list_values)),
         k,
-        damping,
+        float(damping),
         mean,
         weight,
         thread_count(threads),
@@ -431,6 +431,11 @@ def neighbour_rows(
     _check(k >= 1 and damping >= 0, "k must be at least 1 and damping not negative")
     mean, weight = np.empty(similarity.shape[1], np.float32), np.empty(similarity.shape[1], np.float32)
     _native.neighbour_rows(
-        *map(np.ascontiguousarray, (similarity, own, values)), k, damping, mean, weight, thread_count(threads)
+        *map(np.ascontiguousarray, (similarity, own, values)),
+        k,
+        float(damping),
+        mean,
+        weight,
+        thread_count(threads),
     )
     return mean, weight

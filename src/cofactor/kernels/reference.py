@@ -190,3 +190,112 @@ def descend(
                 U[i] = user_shrink[i] * (u + rate * e * v)
                 V[j] = item_shrink[j] * (v + rate * e * u)
     return total
+
+
+def similarities(
+    indptr: Int64,
+    columns: Int32,
+    values: NDArray[np.float32],
+    column_indptr: Int64,
+    rows: Int32,
+    row_values: NDArray[np.float32],
+    n_rows: int,
+    *,
+    pearson: bool,
+    shrinkage: float,
+    min_overlap: int,
+    threads: int | None = None,
+) -> NDArray[np.float64]:
+    """s = Σ v_a v_b / √(Σ v_a² Σ v_b²) · n / (n + shrinkage)  over the columns in common, one pair at a time."""
+    everyone = np.full((n_rows, len(column_indptr) - 1), np.nan)
+    everyone[rows, np.repeat(np.arange(len(column_indptr) - 1), np.diff(column_indptr))] = row_values
+    out = np.zeros((len(indptr) - 1, n_rows))
+    for q in range(len(indptr) - 1):
+        mine = slice(indptr[q], indptr[q + 1])
+        for row in range(n_rows):
+            v_a, v_b = values[mine].astype(np.float64), everyone[row, columns[mine]]
+            common = ~np.isnan(v_b)
+            n = common.sum()
+            if n < max(min_overlap, 1):
+                continue
+            v_a, v_b = v_a[common], v_b[common]
+            if pearson and (np.ptp(v_a) == 0 or np.ptp(v_b) == 0):
+                continue  # a side that does not vary is like nothing
+            if pearson:
+                v_a, v_b = v_a - v_a.mean(), v_b - v_b.mean()
+            length = np.sqrt(np.sum(v_a**2) * np.sum(v_b**2))
+            if length > 0:
+                out[q, row] = np.sum(v_a * v_b) / length * n / (n + shrinkage)
+    return out
+
+
+def neighbour_pairs(
+    indptr: Int64,
+    columns: Int32,
+    values: NDArray[np.float32],
+    column_indptr: Int64,
+    rows: Int32,
+    row_values: NDArray[np.float32],
+    n_rows: int,
+    itself: Int32,
+    pair_indptr: Int64,
+    pair_list: Int32,
+    list_indptr: Int64,
+    list_rows: Int32,
+    list_values: NDArray[np.float32],
+    *,
+    pearson: bool,
+    shrinkage: float,
+    min_overlap: int,
+    k: int,
+    damping: float,
+    threads: int | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Σ s v / (Σ s + damping)  over the k rows of each list most like the query, for which s > 0; and Σ s."""
+    s = similarities(
+        indptr,
+        columns,
+        values,
+        column_indptr,
+        rows,
+        row_values,
+        n_rows,
+        pearson=pearson,
+        shrinkage=shrinkage,
+        min_overlap=min_overlap,
+    ).astype(np.float32)  # as the kernel has it, so that ties are ties
+    mean, weight = np.zeros(len(pair_list)), np.zeros(len(pair_list))
+    for q in range(len(itself)):
+        for p in range(pair_indptr[q], pair_indptr[q + 1]):
+            part = slice(list_indptr[pair_list[p]], list_indptr[pair_list[p] + 1])
+            mean[p], weight[p] = _nearest(s[q], list_rows[part], list_values[part], itself[q], k, damping)
+    return mean, weight
+
+
+def neighbour_rows(
+    similarity: NDArray[np.float32],
+    own: Int32,
+    values: NDArray[np.float32],
+    *,
+    k: int,
+    damping: float,
+    threads: int | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The same for every row, from the rows ``own``."""
+    n_rows = similarity.shape[1]
+    mean, weight = np.zeros(n_rows), np.zeros(n_rows)
+    for row in range(n_rows):
+        with_row = np.zeros(n_rows)
+        with_row[own] = similarity[:, row]
+        mean[row], weight[row] = _nearest(with_row, own, values, row, k, damping)
+    return mean, weight
+
+
+def _nearest(
+    s: NDArray[Any], rows: Int32, values: NDArray[np.float32], itself: int, k: int, damping: float
+) -> tuple[float, float]:
+    alike = np.flatnonzero((s[rows] > 0) & (rows != itself))
+    alike = alike[np.argsort(-s[rows[alike]], kind="stable")][:k]
+    weights = s[rows[alike]].astype(np.float64)
+    total = float(weights.sum())
+    return (float(weights @ values[alike]) / (total + damping) if total > 0 else 0.0), total

@@ -98,11 +98,11 @@ class CosineNeighbours(ScoringModel):
 
     of: Of = "items"
     similarity: Literal["cosine", "centred", "pearson"] = "cosine"
-    k: int = 40
-    shrinkage: float = 50.0
+    k: int = 30
+    shrinkage: float = 400.0
     min_overlap: int = 1
     baseline: bool = True
-    damping: float = 0.5
+    damping: float = 0.05
     reg: float = 5.0
     threads: int | None = None
 
@@ -311,7 +311,7 @@ class CosineNeighbours(ScoringModel):
             pearson=self.similarity == "pearson",
             shrinkage=self.shrinkage,
             min_overlap=self.min_overlap,
-            k=self.k,
+            k=min(self.k, len(side.rows)),
             damping=self._damping,
             threads=self.threads,
         )
@@ -328,7 +328,7 @@ class CosineNeighbours(ScoringModel):
             self._compare(side.rows.take(own), side),
             own,
             values,
-            k=self.k,
+            k=min(self.k, len(side.rows)),
             damping=self._damping,
             threads=self.threads,
         )
