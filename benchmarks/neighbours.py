@@ -76,7 +76,9 @@ def real_figures(folder, quick: bool, threads: int) -> list[Figure]:
         errors = [held_out(model, *fold)[0] for fold in folds]
         bound = 0.93 if of == "items" else None
         figures.append(
-            Figure(f"MovieLens 100K, {len(folds)} folds, of {of}, RMSE", float(np.mean(errors)), "stars", bound)
+            Figure(
+                f"MovieLens 100K, {len(folds)} folds, of {of}, RMSE", float(np.mean(errors)), "stars", bound
+            )
         )
     train, test = split_1m(folder)
     for of in ("items", "users"):

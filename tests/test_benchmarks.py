@@ -36,7 +36,9 @@ def run(script, *arguments, **environment):
     )
 
 
-@pytest.mark.parametrize("script", ["accuracy.py", "speed.py", "reading.py", "ranking.py", "startup.py", "neighbours.py"])
+@pytest.mark.parametrize(
+    "script", ["accuracy.py", "speed.py", "reading.py", "ranking.py", "startup.py", "neighbours.py"]
+)
 def test_the_json_object(script, data):
     """Exit code 1 only says that a bound is not kept, as it may be on such small tables."""
     done = run(script, "--quick", "--json", COFACTOR_DATA=str(data))
