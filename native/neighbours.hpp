@@ -6,7 +6,7 @@
 // No table of rows × rows is ever made. All sums of one row a with every other grow together while its
 // columns go by: for each column that a has, the values of all rows in it. That is as many additions as
 // there are pairs of values in common, and one record for each row and thread. Sums run over ascending
-// columns, so s(a, b) and s(b, a) are the same to the bit.
+// columns, and products of two floats are exact in double: s(a, b) and s(b, a) are the same to the bit.
 //
 // Compiled once, for the plain processor: the additions wait for scattered memory, not for arithmetic.
 #pragma once

@@ -317,6 +317,21 @@ def test_similar_and_explain(run, ask, folder: Path) -> None:
         assert run(*command)[0] == 0
 
 
+def test_explain_names_the_neighbours(run, folder: Path, tmp_path: Path) -> None:
+    ratings = cf.read_ratings(folder / "ratings.csv")
+    model = cf.CosineNeighbours(of="users", shrinkage=1.0).fit(ratings)
+    cf.save(model, tmp_path / "like-minded")
+    line = ["explain", str(tmp_path / "like-minded"), "--user", "15", "--item", "260"]
+    why = json.loads(run(*line, "--json")[1])
+    adds = sum(part["adds"] for part in (*why["parts"], *why["neighbours"]))
+    assert why["mean"] + why["user_adds"] + why["item_adds"] + adds == pytest.approx(why["score"])
+    assert len(why["neighbours"]) > 8
+    code, out, _ = run(*line)
+    assert code == 0
+    assert f"user {why['neighbours'][0]['user']} rated this" in out
+    assert f"{len(why['neighbours']) - 8} more users" in out
+
+
 def test_verify(run, ask) -> None:
     assert ask("verify", "model")["ok"] is True
     code, out, _ = run("verify", "model")

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
 
 import numpy as np
 import pytest
@@ -406,6 +412,14 @@ def test_a_bad_parameter_is_named_with_its_mend(ratings, name, value):
         cf.CosineNeighbours(**{name: value}).fit(ratings)
 
 
+def test_more_than_there_can_be_is_all_or_nothing(ratings):
+    users, items = ratings.users, ratings.items
+    every = cf.CosineNeighbours(k=2**70).fit(ratings).predict(users, items)
+    assert_array_equal(every, cf.CosineNeighbours(k=40).fit(ratings).predict(users, items))
+    alone = cf.CosineNeighbours(min_overlap=2**70).fit(ratings).predict(users, items)
+    assert_allclose(alone, cf.Baseline().fit(ratings).predict(users, items), rtol=1e-6)
+
+
 def test_similar_users_refuses_strangers(ratings):
     model = cf.CosineNeighbours().fit(ratings)
     with pytest.raises(cf.UnknownUser, match="not among the 60 users"):
@@ -492,3 +506,31 @@ def test_no_unchecked_array_reaches_the_kernels(name):
     BAD_CALLS[name](compared, pairs)
     with pytest.raises(ValueError, match="must"):
         kernels.neighbour_pairs(**compared, **pairs, pearson=False, shrinkage=0.0, min_overlap=1)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals differ on Windows")
+def test_ctrl_c_stops_a_long_comparison():
+    program = textwrap.dedent(
+        """
+        import numpy as np
+        from cofactor import kernels
+        n, columns = 20_000, 400  # 20,000 · 400 · 20,000 additions
+        rows = (np.arange(n + 1) * columns, np.tile(np.arange(columns, dtype="i4"), n), np.ones(n * columns, "f4"))
+        by_column = (np.arange(columns + 1) * n, np.tile(np.arange(n, dtype="i4"), columns), rows[2])
+        print("ready", flush=True)
+        try:
+            kernels.neighbour_pairs(*rows, *by_column, n, np.arange(n, dtype="i4"), np.zeros(n + 1, "i8"),
+                                    np.empty(0, "i4"), np.zeros(1, "i8"), np.empty(0, "i4"), np.empty(0, "f4"),
+                                    pearson=True, shrinkage=0.0, min_overlap=1, k=1, damping=0.0, threads=1)
+            print("ran to its end")
+        except KeyboardInterrupt:
+            print("interrupted")
+        """
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.3)  # into the kernel, which would take minutes
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert out == "interrupted\n"

@@ -257,6 +257,16 @@ class CosineNeighbours(ScoringModel):
         """Whether ratings are averaged as they are, not deviations from what is expected."""
         return self.similarity == "cosine" and not self.baseline
 
+    @property
+    def _how(self) -> dict[str, Any]:
+        """How rows are compared, as the kernels take it."""
+        return {
+            "pearson": self.similarity == "pearson",
+            "shrinkage": self.shrinkage,
+            "min_overlap": min(self.min_overlap, 2**31),  # no row is longer
+            "threads": self.threads,
+        }
+
     def _compare(self, rows: Compressed, side: _Side) -> NDArray[np.float32]:
         """Similarities (len(rows), rows of the side)."""
         return kernels.similarities(
@@ -267,10 +277,7 @@ class CosineNeighbours(ScoringModel):
             side.columns.indices,
             side.columns.values,
             len(side.rows),
-            pearson=self.similarity == "pearson",
-            shrinkage=self.shrinkage,
-            min_overlap=self.min_overlap,
-            threads=self.threads,
+            **self._how,
         )
 
     # -- prediction and recommendation ---------------------------------------------------------
@@ -308,12 +315,9 @@ class CosineNeighbours(ScoringModel):
             lists.indptr,
             lists.indices,
             lists.values,
-            pearson=self.similarity == "pearson",
-            shrinkage=self.shrinkage,
-            min_overlap=self.min_overlap,
+            **self._how,
             k=min(self.k, len(side.rows)),
             damping=self._damping,
-            threads=self.threads,
         )
         found = weight > 0
         at_found = known[order[found]]
