@@ -14,7 +14,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <utility>
+#include <functional>
 #include <vector>
 
 namespace cofactor {
@@ -97,48 +97,51 @@ class Comparison {
 };
 
 // Of candidates offered in ascending order, the k with the highest positive similarity (ties: the first), and
-//   Σ s v / (Σ s + damping)   over them;  0 where there is none.
+//   Σ s v / (Σ s + damping)   over them, in that order;  0 where there is none.
 class Nearest {
  public:
   explicit Nearest(std::int64_t k) : k_(k) {}
 
   void offer(float similarity, float value) {
     if (!(similarity > least_)) return;  // of equal ones the first stays
-    best_.push_back({similarity, value, offered_++});
-    if (best_.size() >= 2 * k_) keep_best();
+    kept_.push_back({similarity, value});
+    if (kept_.size() >= 2 * k_) keep_best();
   }
 
   // Writes the mean and Σ s, and is empty again.
   void finish(double damping, float& mean, float& weight) {
-    if (best_.size() > k_) keep_best();
-    std::sort(best_.begin(), best_.end(), before);  // the sum must not depend on how they came to be the best
+    if (kept_.size() > k_) keep_best();
     double total = 0, weights = 0;
-    for (const Candidate& c : best_) total += static_cast<double>(c.similarity) * c.value, weights += c.similarity;
+    for (const Candidate& c : kept_) total += static_cast<double>(c.similarity) * c.value, weights += c.similarity;
     mean = static_cast<float>(weights > 0 ? total / (weights + damping) : 0.0);
     weight = static_cast<float>(weights);
-    best_.clear();
-    offered_ = 0;
+    kept_.clear();
     least_ = 0;
   }
 
  private:
   struct Candidate {
     float similarity, value;
-    std::int64_t place;
   };
-  static bool before(const Candidate& x, const Candidate& y) {
-    return x.similarity > y.similarity || (x.similarity == y.similarity && x.place < y.place);
-  }
+
+  // Finds the k-th highest similarity, and keeps what is above it, and of what equals it the first.
   void keep_best() {
-    std::nth_element(best_.begin(), best_.begin() + (k_ - 1), best_.end(), before);
-    best_.resize(k_);
-    least_ = best_.back().similarity;
+    ranked_.clear();
+    for (const Candidate& c : kept_) ranked_.push_back(c.similarity);
+    const auto last = ranked_.begin() + (k_ - 1);
+    std::nth_element(ranked_.begin(), last, ranked_.end(), std::greater<>());
+    least_ = *last;
+    auto equal = 1 + std::count(ranked_.begin(), last, least_);
+    std::size_t n = 0;
+    for (const Candidate& c : kept_)
+      if (c.similarity > least_ || (c.similarity == least_ && equal-- > 0)) kept_[n++] = c;
+    kept_.resize(n);
   }
 
   std::size_t k_;
-  std::int64_t offered_ = 0;
   float least_ = 0;              // what a candidate must exceed
-  std::vector<Candidate> best_;  // the k best so far, and up to k that came since
+  std::vector<Candidate> kept_;  // the k best so far, and fewer than k that came since
+  std::vector<float> ranked_;
 };
 
 // out (n_queries, n_rows): all similarities of each query.
