@@ -21,21 +21,12 @@ from numpy.typing import NDArray
 from cofactor import kernels
 from cofactor.errors import BadParameter, SingularSystem, shorten
 from cofactor.ids import IdMap
-from cofactor.models.base import Callback, check_choice, check_number, check_whole
+from cofactor.models.base import Callback, check_choice, check_number, check_rank, check_ratings, check_whole
 from cofactor.models.factors import FactorModel
 from cofactor.progress import Progress
 from cofactor.ratings import Compressed, Ratings
 
 _START = 0.1  # standard deviation of the item factors before the first sweep
-
-
-def check_ratings(ratings: Any) -> Ratings:
-    """``BadParameter`` unless these are Ratings."""
-    if not isinstance(ratings, Ratings):
-        raise BadParameter(
-            f"fit takes Ratings, not {type(ratings).__name__}; make them with cofactor.read_ratings(table)."
-        )
-    return ratings
 
 
 class AlternatingModel(FactorModel):
@@ -224,12 +215,7 @@ class ALS(AlternatingModel):
 
     def check_parameters(self, n_items: int) -> None:
         """See ``Model.check_parameters``."""
-        check_whole("rank", self.rank, 1, "For no factors, only biases, use Baseline.")
-        if self.rank > n_items:
-            raise BadParameter(
-                f"rank is {self.rank}, more than the {n_items} items rated: so many factors cannot be "
-                f"told apart. Give a rank of at most {n_items}; 8 to 128 is usual."
-            )
+        check_rank(self.rank, n_items)
         self._check_alternation()
         check_choice("biases", self.biases, ("joint", "sequential", None))
         check_choice("solver", self.solver, ("auto", "cholesky", "cg"))

@@ -173,3 +173,22 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
     """``BadParameter`` unless ``value`` is one of the choices."""
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
         raise BadParameter(f"{name} is {value!r}; give one of {', '.join(map(repr, choices))}.")
+
+
+def check_ratings(ratings: Any) -> Ratings:
+    """``BadParameter`` unless these are Ratings."""
+    if not isinstance(ratings, Ratings):
+        raise BadParameter(
+            f"fit takes Ratings, not {type(ratings).__name__}; make them with cofactor.read_ratings(table)."
+        )
+    return ratings
+
+
+def check_rank(rank: Any, n_items: int) -> None:
+    """``BadParameter`` unless so many factors of so many items can be told apart."""
+    check_whole("rank", rank, 1, "For no factors, only biases, use Baseline.")
+    if rank > n_items:
+        raise BadParameter(
+            f"rank is {rank}, more than the {n_items} items rated: so many factors cannot be "
+            f"told apart. Give a rank of at most {n_items}; 8 to 128 is usual."
+        )

@@ -7,8 +7,8 @@ from typing import Self
 
 import numpy as np
 
-from cofactor.models.als import AlternatingModel, check_ratings
-from cofactor.models.base import Callback
+from cofactor.models.als import AlternatingModel
+from cofactor.models.base import Callback, check_ratings
 from cofactor.ratings import Ratings
 
 

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from cofactor import kernels
 from cofactor.errors import BadParameter
-from cofactor.models.als import check_ratings
-from cofactor.models.base import Callback, check_choice, check_number, check_whole
+from cofactor.models.base import Callback, check_choice, check_number, check_rank, check_ratings, check_whole
 from cofactor.models.factors import FactorModel
 from cofactor.progress import Progress
 from cofactor.ratings import Ratings
@@ -67,12 +66,7 @@ class SGD(FactorModel):
 
     def check_parameters(self, n_items: int) -> None:
         """See ``Model.check_parameters``."""
-        check_whole("rank", self.rank, 1, "For no factors, only biases, use Baseline.")
-        if self.rank > n_items:
-            raise BadParameter(
-                f"rank is {self.rank}, more than the {n_items} items rated: so many factors cannot be "
-                f"told apart. Give a rank of at most {n_items}; 8 to 128 is usual."
-            )
+        check_rank(self.rank, n_items)
         check_number("reg", self.reg)
         check_number("reg_exponent", self.reg_exponent)
         check_whole("sweeps", self.sweeps, 1)

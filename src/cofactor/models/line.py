@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from cofactor import kernels
 from cofactor.errors import BadParameter, NotSupported, SingularSystem, shorten
 from cofactor.ids import Id
-from cofactor.models.als import AlternatingModel, check_ratings
-from cofactor.models.base import Callback
+from cofactor.models.als import AlternatingModel
+from cofactor.models.base import Callback, check_ratings
 from cofactor.models.results import Recommendations
 from cofactor.progress import Progress
 from cofactor.ratings import Ratings

@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 from cofactor import kernels
 from cofactor.errors import BadParameter
 from cofactor.ids import Id, IdMap, id_array
-from cofactor.models.als import check_ratings
-from cofactor.models.base import Callback, Model, check_choice, check_number, check_whole
+from cofactor.models.base import Callback, Model, check_choice, check_number, check_ratings, check_whole
 from cofactor.models.baseline import Baseline
 from cofactor.models.folding import merge_users, replace_rows
 from cofactor.models.neighbour_state import Folded, check_state, rows_of, rows_state

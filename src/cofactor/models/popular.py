@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from cofactor import kernels
 from cofactor.errors import NotSupported
 from cofactor.ids import Id, Ids, id_array
-from cofactor.models.als import check_ratings
-from cofactor.models.base import Callback
+from cofactor.models.base import Callback, check_ratings
 from cofactor.models.factors import FactorModel
 from cofactor.models.results import Explanation, Recommendations
 from cofactor.ratings import Compressed, Ratings
