@@ -7,6 +7,7 @@ The settings were chosen on training parts: see ``--choose``, which repeats the 
 part once more, fits on nine tenths of it, and measures on the rest. The test tenth of 1M is never seen by it. The
 folds of 100K overlap: what is test in one is training in the four others, so one setting for all five cannot be
 chosen on all of them unseen; ``--choose`` therefore also tells what each training part alone would have chosen.
+The settings of CosineNeighbours are its defaults, whose choice ``neighbours.py --choose`` repeats.
 "ALS, tuned" is what cf.tune chooses on the training part of 1M.
 """
 
@@ -27,11 +28,7 @@ import cofactor as cf
 ALS_100K = cf.ALS(rank=8, reg=1.3, reg_exponent=0.5, sweeps=30)
 ALS_1M = cf.ALS(rank=16, reg=1.0, reg_exponent=0.5, sweeps=30)
 REGS = (0.6, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 2.0)
-CHOICES_1M: list[tuple[cf.Model, dict[str, Sequence[Any]]]] = [
-    (cf.SGD(rank=64, **descent.SETTING), {"reg": (0.18, 0.22, 0.26), "rate": (0.02, 0.03, 0.04)}),
-    (cf.CosineNeighbours(), {"k": (20, 40, 80), "shrinkage": (50.0, 100.0, 200.0)}),
-    (cf.LineBaseline(), {"reg": (1.0, 2.0, 3.0, 5.0, 8.0)}),
-]
+SGD_CHOICES = {"reg": (0.18, 0.22, 0.26), "rate": (0.02, 0.03, 0.04)}
 
 
 def held_out(model: cf.Model, train: cf.Ratings, test: cf.Ratings) -> tuple[float, float]:
@@ -102,9 +99,9 @@ def main() -> None:
     if args.choose:
         notes += choose(ALS_100K, "reg", REGS, [one for one, _ in folds])
         notes += choose(ALS_1M, "reg", REGS, [train])
-        for model, values in CHOICES_1M:
-            for name, listed in values.items():
-                notes += choose(model, name, listed, [train])
+        notes += choose(cf.LineBaseline(), "reg", (1.0, 2.0, 3.0, 5.0, 8.0), [train])
+        for name, values in SGD_CHOICES.items():
+            notes += choose(descent.setting(64, train, args.threads), name, values, [train])
     for more, told in (
         descent.measure(args, train, test),
         tuning.measure(args, cf.read_ratings(data_file(args.data, "ml-100k.parquet"), scale=SCALE)),
