@@ -18,11 +18,11 @@ struct RowProblem {
   const std::int64_t* indptr;   // (rows + 1,)
   const std::int32_t* indices;  // (ratings,) rows of `fixed`
   const float* values;          // (ratings,)
-  const T* fixed;               // (fixed_rows, rank), the factors f_j of the other side
+  const T* fixed;               // (fixed_rows, stride), the factors f_j of the other side, zero beyond rank
   const T* fixed_bias;          // (fixed_rows,) c_j, or null
   const double* reg;            // (rows,) λ_i
   double mean;
-  std::int64_t rank;
+  std::int64_t rank, stride;
   Biases biases;
   Solver solver;
   int cg_steps;

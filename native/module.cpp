@@ -51,13 +51,14 @@ std::int64_t solve_rows(In<std::int64_t, 1> indptr, In<std::int32_t, 1> indices,
                               reg.data(),
                               mean,
                               length(fixed, 1),
+                              length(fixed, 1),
                               static_cast<Biases>(biases),
                               static_cast<Solver>(solver),
                               cg_steps,
                               out.data(),
                               biased ? out_bias.data() : nullptr,
                               squared_error.data()};
-  return solve_all_rows(problem, length(reg), threads, Run{});
+  return solve_all_rows(problem, length(reg), length(fixed), threads, Run{});
 }
 
 template <class T>

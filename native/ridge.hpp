@@ -1,13 +1,13 @@
 // One row of the factorization: a ridge regression of the row's ratings on the other side's factors.
 //
-//   min over x, b of  Σ_r (t_r − b − x·z_r)² + λ (‖x‖² + b²)
+//   min over x, b of  φ = Σ_r (t_r − b − x·z_r)² + λ (‖x‖² + b²)
 //
 // z_r is the factor row of the r-th rated item (or user), t_r the rating less what is already
 // explained. Three ways to the same minimum, chosen by what they cost for n ratings and rank K:
 //   primal   (ZᵀZ + λI) x = Zᵀt            n·K²/2 + K³/6 multiply-adds
 //   dual     x = Zᵀ(ZZᵀ + λI)⁻¹ t          n²·K/2 + n³/6
 //   cg       conjugate gradient from the x at hand, 2·n·K a step
-// The bias is one more column of ones in Z.
+// The bias is one more column of ones in Z. primal eliminates it first: (n + λ) b = Σt − x·Σz.
 #pragma once
 
 #include "kernels.hpp"
@@ -23,25 +23,25 @@ static constexpr int kTileRows = 4, kTileCols = 3;
 #endif
 static constexpr std::int64_t kBlockBytes = 24 << 10;  // a block of gathered rows stays in the first-level cache
 static constexpr std::int64_t kKeepBytes = 512 << 10;  // a whole row's gathered factors kept for a second pass
+static constexpr std::int64_t kAhead = 8;               // rows are fetched into the cache so many before they are read
 static constexpr std::int64_t kChunkRows = 4096;       // single-precision sums are flushed to double this often
 
 template <class T>
 static constexpr T kEpsilon = sizeof(T) == 4 ? T(1.1920929e-7) : T(2.220446049250313e-16);
 
-// C[i0+a, j0 + lanes] ±= Σ_r P[r, i0+a] · P[r, j0 + lanes]
-template <class T, int COLS, bool SUBTRACT>
-static inline void gram_tile(const T* P, std::int64_t ld, std::int64_t n, std::int64_t i0, std::int64_t j0, T* C,
-                             std::int64_t ldc) {
-  using S = Simd<T>;
+// C[i0+a, j0 + lanes] ±= Σ_r P[r, i0+a] · P[r, j0 + lanes]. Not inlined: it needs every register for itself.
+template <class S, int COLS, bool SUBTRACT, class T>
+[[gnu::noinline]] static void gram_tile(const T* P, std::int64_t ld, std::int64_t n, std::int64_t i0, std::int64_t j0,
+                                        T* C, std::int64_t ldc) {
   typename S::vec acc[kTileRows][COLS] = {};
-  for (std::int64_t r = 0; r < n; ++r) {
-    const T* row = P + r * ld;
+  const T *rows = P + i0, *cols = P + j0;
+  for (std::int64_t r = 0; r < n; ++r, rows += ld, cols += ld) {
     typename S::vec right[COLS];
 #pragma GCC unroll 8
-    for (int b = 0; b < COLS; ++b) right[b] = S::load(row + j0 + b * S::width);
+    for (int b = 0; b < COLS; ++b) right[b] = S::load(cols + b * S::width);
 #pragma GCC unroll 8
     for (int a = 0; a < kTileRows; ++a) {
-      const typename S::vec left = S::fill(row[i0 + a]);
+      const typename S::vec left = S::fill(rows[a]);
 #pragma GCC unroll 8
       for (int b = 0; b < COLS; ++b) acc[a][b] += left * right[b];
     }
@@ -55,59 +55,109 @@ static inline void gram_tile(const T* P, std::int64_t ld, std::int64_t n, std::i
     }
 }
 
-// Rows i0 .. i0+kTileRows of  C ±= PᵀP,  from the vector that holds the diagonal up to column `cols`.
+// Rows i0 .. i0+kTileRows of  C ±= PᵀP,  from the diagonal up to column `cols`, a multiple of the vector.
 template <class T, bool SUBTRACT>
 static inline void gram_strip(const T* P, std::int64_t ld, std::int64_t n, std::int64_t i0, std::int64_t cols, T* C,
                               std::int64_t ldc) {
-  constexpr int W = Simd<T>::width;
-  std::int64_t j = i0 / W * W;
-  std::int64_t left = (cols - j + W - 1) / W;  // vectors
-  for (; left >= kTileCols; left -= kTileCols, j += kTileCols * W)
-    gram_tile<T, kTileCols, SUBTRACT>(P, ld, n, i0, j, C, ldc);
-  if (left == 2) gram_tile<T, 2, SUBTRACT>(P, ld, n, i0, j, C, ldc);
-  if (left == 1) gram_tile<T, 1, SUBTRACT>(P, ld, n, i0, j, C, ldc);
-}
-
-// Solves A x = y for symmetric positive definite A (size, size), of which only the upper half is
-// given; y is column `size` of A. A = UᵀU by strips of kTileRows rows: subtract what the rows above
-// explain (the Gram tile again), then eliminate within the strip. y rides along as one more column
-// and comes out as U⁻ᵀy. Rows of A up to the next multiple of kTileRows must exist.
-// Returns false where a pivot is lost in rounding: A is singular.
-template <class T>
-static bool solve_positive_definite(T* A, std::int64_t ld, std::int64_t size, T* x) {
   using S = Simd<T>;
-  const std::int64_t cols = size + 1;
-  for (std::int64_t k0 = 0; k0 < size; k0 += kTileRows) {
-    const std::int64_t k1 = k0 + kTileRows < size ? k0 + kTileRows : size;
-    T diagonal[kTileRows];
-    for (std::int64_t k = k0; k < k1; ++k) diagonal[k - k0] = A[k * ld + k];
-    if (k0 > 0) gram_strip<T, true>(A, ld, k0, k0, cols, A, ld);
-    for (std::int64_t k = k0; k < k1; ++k) {
-      T* row = A + k * ld;
-      const T pivot = row[k];
-      if (!(pivot > 4 * kEpsilon<T> * diagonal[k - k0])) return false;  // also where the pivot is NaN
-      const T inverse = T(1) / __builtin_sqrt(pivot);
-      const typename S::vec scale = S::fill(inverse);
-      const std::int64_t start = k / S::width * S::width;
-      for (std::int64_t j = start; j < cols; j += S::width) S::store(row + j, S::load(row + j) * scale);
-      for (std::int64_t i = k + 1; i < k1; ++i) {
-        T* other = A + i * ld;
-        const typename S::vec factor = S::fill(row[i]);
-        for (std::int64_t j = start; j < cols; j += S::width)
-          S::store(other + j, S::load(other + j) - factor * S::load(row + j));
-      }
+  constexpr int W = S::width;
+  std::int64_t j = i0 / W * W;
+  if constexpr (2 * kTileRows == W) {
+    if (i0 > j) {  // the strip begins in the middle of a vector: half of it will do
+      using Half = Simd<T, COFACTOR_VECTOR_BYTES / 2>;
+      gram_tile<Half, 1, SUBTRACT>(P, ld, n, i0, i0, C, ldc);
+      j += W;
     }
   }
-  for (std::int64_t i = size - 1; i >= 0; --i) {  // U x = U⁻ᵀy, upwards
-    const T* row = A + i * ld;
-    T rest = row[size];
-    std::int64_t j = i + 1;
-    for (; j < size && j % S::width != 0; ++j) rest -= row[j] * x[j];
-    typename S::vec sum = {};
-    for (; j + S::width <= size; j += S::width) sum += S::load(row + j) * S::load(x + j);
-    for (; j < size; ++j) rest -= row[j] * x[j];
-    x[i] = (rest - S::sum(sum)) / row[i];
+  std::int64_t left = (cols - j) / W;  // vectors
+  for (; left >= kTileCols; left -= kTileCols, j += kTileCols * W)
+    gram_tile<S, kTileCols, SUBTRACT>(P, ld, n, i0, j, C, ldc);
+  if (left == 2) gram_tile<S, 2, SUBTRACT>(P, ld, n, i0, j, C, ldc);
+  if (left == 1) gram_tile<S, 1, SUBTRACT>(P, ld, n, i0, j, C, ldc);
+}
+
+// Solves A x = y for symmetric positive definite A, of which only the upper half is given.
+//
+// A = UᵀU by strips of kTileRows rows: subtract what the rows above explain (the Gram tile again), factor
+// the strip's own small square in scalars, then eliminate in the rest of the strip, a vector of columns at
+// a time. y follows along and becomes U⁻ᵀy; then U x = U⁻ᵀy strip by strip upwards.
+//
+// `size` is a multiple of kTileRows, rows of A are whole vectors. `original` is the diagonal before anything
+// was subtracted from it. y and x (size, whole vectors) and inverse (size) are working memory.
+// Returns false where a pivot is lost in rounding: A is singular.
+template <class T>
+static bool solve_positive_definite(T* A, std::int64_t ld, std::int64_t size, const T* original, T* y, T* inverse,
+                                    T* x) {
+  using S = Simd<T>;
+  using vec = typename S::vec;
+  constexpr int R = kTileRows, W = S::width;
+  const std::int64_t cols = round_up<T>(size);
+  for (std::int64_t k0 = 0; k0 < size; k0 += R) {
+    if (k0 > 0) gram_strip<T, true>(A, ld, k0, k0, cols, A, ld);
+    T square[R][R], pivot[R];  // square[k][i] becomes the multiple of row k that is taken off row i
+#pragma GCC unroll 8
+    for (int k = 0; k < R; ++k)
+#pragma GCC unroll 8
+      for (int i = k; i < R; ++i) square[k][i] = A[(k0 + k) * ld + k0 + i];
+#pragma GCC unroll 8
+    for (int k = 0; k < R; ++k) {
+      pivot[k] = square[k][k];
+      const T reciprocal = T(1) / pivot[k];
+#pragma GCC unroll 8
+      for (int i = k + 1; i < R; ++i) {
+        const T multiple = square[k][i] * reciprocal;
+#pragma GCC unroll 8
+        for (int j = i; j < R; ++j) square[i][j] -= multiple * square[k][j];
+        square[k][i] = multiple;
+        y[k0 + i] -= multiple * y[k0 + k];
+      }
+    }
+    bool lost = false;
+    for (int k = 0; k < R; ++k) lost |= !(pivot[k] > 4 * kEpsilon<T> * original[k0 + k]);  // also where it is NaN
+    if (lost) return false;
+    T unit[R], solved[R];
+    for (int k = 0; k < R; ++k) unit[k] = T(1) / __builtin_sqrt(pivot[k]);
+    for (int k = 0; k < R; ++k) {
+      inverse[k0 + k] = unit[k];
+      x[k0 + k] = solved[k] = y[k0 + k] * unit[k];
+    }
+    for (std::int64_t j = k0 / W * W; j < cols; j += W) {
+      vec row[R];
+#pragma GCC unroll 8
+      for (int k = 0; k < R; ++k) row[k] = S::load(A + (k0 + k) * ld + j);
+      vec explained = {};
+#pragma GCC unroll 8
+      for (int k = 0; k < R; ++k) {
+#pragma GCC unroll 8
+        for (int i = k + 1; i < R; ++i) row[i] -= S::fill(square[k][i]) * row[k];
+        row[k] *= S::fill(unit[k]);
+        S::store(A + (k0 + k) * ld + j, row[k]);
+        explained += S::fill(solved[k]) * row[k];
+      }
+      S::store(y + j, S::load(y + j) - explained);
+    }
   }
+  // x holds U⁻ᵀy; y, from here on, the solution as far as it is known, zero elsewhere
+  for (std::int64_t k = 0; k < cols; ++k) y[k] = 0;
+  for (std::int64_t k0 = size - R; k0 >= 0; k0 -= R) {
+    vec known[R] = {};
+    for (std::int64_t j = k0 / W * W; j < cols; j += W) {
+      const vec right = S::load(y + j);
+#pragma GCC unroll 8
+      for (int k = 0; k < R; ++k) known[k] += S::load(A + (k0 + k) * ld + j) * right;
+    }
+    T rest[R];
+#pragma GCC unroll 8
+    for (int k = 0; k < R; ++k) rest[k] = x[k0 + k] - S::sum(known[k]);
+#pragma GCC unroll 8
+    for (int k = R - 1; k >= 0; --k) {
+      const T value = rest[k] * inverse[k0 + k];
+      y[k0 + k] = value;
+#pragma GCC unroll 8
+      for (int i = 0; i < k; ++i) rest[i] -= A[(k0 + i) * ld + k0 + k] * value;
+    }
+  }
+  for (std::int64_t k = 0; k < cols; ++k) x[k] = y[k];
   return true;
 }
 
@@ -124,33 +174,29 @@ class RowSolver {
   }
 
   RowSolver(const RowProblem<T>& p, std::int64_t longest_row, void* memory)
-      : p_(p), rank_(p.rank), padded_(round_up<T>(p.rank)) {
+      : p_(p), rank_(p.rank), padded_(round_up<T>(p.rank)), joint_(p.biases == Biases::joint) {
     const std::int64_t width = padded_ > 0 ? padded_ : W;
-    dual_rows_ = rank_ + 1;
-    block_rows_ = kBlockBytes / (width * (std::int64_t)sizeof(T)) / 16 * 16;
-    if (block_rows_ < 16) block_rows_ = 16;
+    block_rows_ = kBlockBytes / (width * (std::int64_t)sizeof(T)) / W * W;
+    if (block_rows_ < W) block_rows_ = W;
     keep_rows_ = kKeepBytes / (width * (std::int64_t)sizeof(T));
     if (keep_rows_ < block_rows_) keep_rows_ = block_rows_;
-    if (keep_rows_ < dual_rows_) keep_rows_ = dual_rows_;
-    ld_ = round_up<T>(rank_ + 3);  // unknowns, bias, right side
-    const std::int64_t height = ld_ + kTileRows;
+    if (keep_rows_ < rank_) keep_rows_ = rank_;  // the dual needs a whole row at once
+    ld_ = round_up<T>(rank_ + kTileRows);
     base_ = (reinterpret_cast<std::uintptr_t>(memory) + 63) / 64 * 64;
-    rows_ = take<T>(keep_rows_ * width + kTileRows);
+    rows_ = take<T>((keep_rows_ + W) * width);
     target_ = take<T>(longest_row + W);
-    system_ = take<T>(height * ld_);
-    wide_ = take<double>(longest_row > kChunkRows ? height * ld_ : 0);
-    flipped_ = take<T>((rank_ + 1) * round_up<T>(dual_rows_ + kTileRows) + kTileRows);
-    T** const vectors[] = {&x_, &direction_, &weights_, &part_};
+    system_ = take<T>(ld_ * ld_);
+    wide_ = take<double>(longest_row > kChunkRows ? ld_ * ld_ : 0);
+    flipped_ = take<T>((width + W) * ld_);
+    T** const vectors[] = {&x_, &direction_, &part_, &right_, &diagonal_, &inverse_, &solution_};
     for (T** v : vectors) *v = take<T>(ld_ + W);
-    double** const sums[] = {&sum_z_, &sum_tz_, &residual_};
+    double** const sums[] = {&sum_z_, &sum_tz_, &at_, &residual_, &course_};
     for (double** v : sums) *v = take<double>(ld_ + W);
   }
 
   // Solves row i. Returns false where its system is singular.
   bool solve(std::int64_t i) {
-    first_ = p_.indptr[i];
-    n_ = p_.indptr[i + 1] - first_;
-    lambda_ = p_.reg[i];
+    begin_row(i);
     T* out = p_.out + i * rank_;
     T* out_bias = p_.out_bias ? p_.out_bias + i : nullptr;
     if (n_ == 0) {  // the prior mean
@@ -159,10 +205,7 @@ class RowSolver {
       p_.squared_error[i] = 0;
       return true;
     }
-    fetch_targets();
-    gathered_ = 0;
     for (std::int64_t k = 0; k < padded_; ++k) x_[k] = k < rank_ ? out[k] : T(0);
-    joint_ = p_.biases == Biases::joint;
     bias_ = joint_ ? *out_bias : T(0);  // the bias as an unknown of the solve
     if (p_.biases == Biases::sequential) {  // b = Σ(t − x·z) / (n + λ), then x with that b
       double sum = 0;
@@ -170,20 +213,27 @@ class RowSolver {
       *out_bias = T(sum / (double(n_) + lambda_));
       for (std::int64_t r = 0; r < n_; ++r) target_[r] -= *out_bias;
     }
-    unknowns_ = rank_ + (joint_ ? 1 : 0);
     bool solved = true;
-    if (unknowns_ > 0) {
-      const Solver way = choose();
-      if (way == Solver::cg)
-        conjugate_gradient();
-      else
-        solved = way == Solver::dual ? dual() : primal();
+    error_known_ = false;
+    if (rank_ + joint_ > 0) {
+      switch (choose()) {
+        case Solver::cg:
+          conjugate_gradient();
+          break;
+        case Solver::dual:
+          solved = dual();
+          break;
+        default:
+          solved = primal();
+      }
     }
     for (std::int64_t k = 0; k < rank_; ++k) out[k] = x_[k];
     if (joint_) *out_bias = bias_;
-    double squared = 0;
-    each_residual([&](T e) { squared += double(e) * double(e); });
-    p_.squared_error[i] = squared;
+    if (!error_known_) {
+      error_ = 0;
+      each_residual([&](T e) { error_ += double(e) * double(e); });
+    }
+    p_.squared_error[i] = error_;
     return solved;
   }
 
@@ -195,31 +245,69 @@ class RowSolver {
     return p;
   }
 
-  void fetch_targets() {
+  void begin_row(std::int64_t i) {
+    first_ = p_.indptr[i];
+    n_ = p_.indptr[i + 1] - first_;
+    lambda_ = p_.reg[i];
+    gathered_ = 0;
+    S::store(target_ + n_, vec{});
     const std::int32_t* index = p_.indices + first_;
     const float* value = p_.values + first_;
-    for (std::int64_t r = 0; r < n_; ++r)
-      target_[r] = T(value[r] - p_.mean) - (p_.fixed_bias ? p_.fixed_bias[index[r]] : T(0));
+    if (p_.fixed_bias)
+      for (std::int64_t r = 0; r < n_; ++r) target_[r] = T(value[r] - p_.mean) - p_.fixed_bias[index[r]];
+    else
+      for (std::int64_t r = 0; r < n_; ++r) target_[r] = T(value[r] - p_.mean);
   }
 
-  // z_r of ratings [begin, begin + count), packed one after another and padded with zeros. The rows
-  // of a short row are packed once and kept, those of a long one again for every pass.
+  // z_r of ratings [begin, begin + count), packed one after another. The rows of a short row are packed
+  // once and kept, those of a long one again for every pass.
   const T* block(std::int64_t begin, std::int64_t count) {
     const bool keep = n_ <= keep_rows_;
-    if (keep && gathered_ >= begin + count) return rows_ + begin * padded_;
     T* to = keep ? rows_ + begin * padded_ : rows_;
-    const std::int32_t* index = p_.indices + first_ + begin;
-    const std::int64_t ahead = n_ - begin;  // ratings of this row from here on
-    for (std::int64_t r = 0; r < count; ++r, to += padded_) {
-      if (r + 8 < ahead) {
-        const char* later = reinterpret_cast<const char*>(p_.fixed + (std::int64_t)index[r + 8] * rank_);
-        for (std::size_t byte = 0; byte < rank_ * sizeof(T); byte += 64) __builtin_prefetch(later + byte);
-      }
-      std::memcpy(to, p_.fixed + (std::int64_t)index[r] * rank_, rank_ * sizeof(T));
-      for (std::int64_t k = rank_; k < padded_; ++k) to[k] = 0;
-    }
+    if (keep && gathered_ >= begin + count) return to;
+    pack<false>(begin, count, to);
     if (keep) gathered_ = begin + count;
-    return keep ? rows_ + begin * padded_ : rows_;
+    return to;
+  }
+
+  // Packs them; with SUMS, sum_z_ += Σ z_r and sum_tz_ += Σ t_r z_r on the way.
+  template <bool SUMS>
+  void pack(std::int64_t begin, std::int64_t count, T* to) {
+    const std::int32_t* index = p_.indices + first_ + begin;
+    const std::int64_t ahead = n_ - begin - kAhead < count ? n_ - begin - kAhead : count;
+    std::int64_t k = 0;
+    for (; k + 4 * W <= padded_; k += 4 * W) pack_columns<SUMS, 4>(index, target_ + begin, count, ahead, k, to);
+    for (; k < padded_; k += W) pack_columns<SUMS, 1>(index, target_ + begin, count, ahead, k, to);
+  }
+
+  // Columns k .. k + VECTORS·W of it
+  template <bool SUMS, int VECTORS>
+  void pack_columns(const std::int32_t* index, const T* t, std::int64_t count, std::int64_t ahead, std::int64_t k,
+                    T* to) {
+    vec total[VECTORS] = {}, weighted[VECTORS] = {};
+    for (std::int64_t r = 0; r < count; ++r) {
+      if (r < ahead) {
+        const T* later = p_.fixed + index[r + kAhead] * p_.stride + k;
+#pragma GCC unroll 4
+        for (int a = 0; a < VECTORS; ++a) __builtin_prefetch(later + a * W);
+      }
+      const T* from = p_.fixed + index[r] * p_.stride + k;
+      const vec factor = S::fill(SUMS ? t[r] : T(0));
+#pragma GCC unroll 4
+      for (int a = 0; a < VECTORS; ++a) {
+        const vec part = S::load(from + a * W);
+        S::store(to + r * padded_ + k + a * W, part);
+        if (SUMS) {
+          total[a] += part;
+          weighted[a] += factor * part;
+        }
+      }
+    }
+    if (SUMS)
+      for (int a = 0; a < VECTORS; ++a) {
+        S::add_to(sum_z_ + k + a * W, total[a]);
+        S::add_to(sum_tz_ + k + a * W, weighted[a]);
+      }
   }
 
   template <class Visit>
@@ -230,48 +318,44 @@ class RowSolver {
     }
   }
 
-  // z_r · v for `ROWS` packed rows at once
-  template <int ROWS>
-  void dot_rows(const T* z, const T* v, T* dots) const {
-    vec acc[ROWS] = {};
+  // z_r · v for the W packed rows from z on; lane r is row r.
+  vec dots(const T* z, const T* v) const {
+    vec sum[W] = {};
     for (std::int64_t k = 0; k < padded_; k += W) {
       const vec right = S::load(v + k);
-#pragma GCC unroll 8
-      for (int a = 0; a < ROWS; ++a) acc[a] += S::load(z + a * padded_ + k) * right;
+      const T* row = z + k;
+#pragma GCC unroll 16
+      for (int r = 0; r < W; ++r, row += padded_) sum[r] += S::load(row) * right;
     }
-#pragma GCC unroll 8
-    for (int a = 0; a < ROWS; ++a) dots[a] = S::sum(acc[a]);
+    return S::sums(sum);
   }
 
   // visit(t_r − bias − x·z_r) for every rating of the row
   template <class Visit>
   void each_residual(Visit&& visit) {
     each_block([&](std::int64_t begin, std::int64_t count, const T* z) {
-      std::int64_t r = 0;
-      T dots[4];
-      for (; r + 4 <= count; r += 4) {
-        dot_rows<4>(z + r * padded_, x_, dots);
-        for (int a = 0; a < 4; ++a) visit(target_[begin + r + a] - bias_ - dots[a]);
-      }
-      for (; r < count; ++r) {
-        dot_rows<1>(z + r * padded_, x_, dots);
-        visit(target_[begin + r] - bias_ - dots[0]);
+      for (std::int64_t r = 0; r < count; r += W) {
+        T e[W];
+        S::store(e, S::load(target_ + begin + r) - S::fill(bias_) - dots(z + r * padded_, x_));
+        const std::int64_t some = count - r < W ? count - r : W;
+        for (std::int64_t l = 0; l < some; ++l) visit(e[l]);
       }
     });
   }
 
   Solver choose() const {
     // An operation of the dual costs more than one of the primal (it packs Z twice): hence 3/4.
-    const bool short_row = n_ <= dual_rows_ && 4 * n_ <= 3 * unknowns_;
+    const std::int64_t unknowns = rank_ + joint_;
+    const bool short_row = n_ <= rank_ && 4 * n_ <= 3 * unknowns;
     switch (p_.solver) {
       case Solver::primal:
       case Solver::cg:
         return p_.solver;
       case Solver::dual:
-        return n_ <= dual_rows_ ? Solver::dual : Solver::primal;
+        return n_ <= rank_ ? Solver::dual : Solver::primal;
       case Solver::automatic: {
         // Multiply-adds, those of cg counted threefold: they wait for memory, the tiles do not.
-        const double n = double(n_), k = double(unknowns_);
+        const double n = double(n_), k = double(unknowns);
         const double exact = short_row ? n * n * k / 2 + n * n * n / 6 : n * k * k / 2 + k * k * k / 6;
         if (3 * 2 * n * k * (p_.cg_steps + 1) < exact) return Solver::cg;
         break;
@@ -282,203 +366,267 @@ class RowSolver {
     return short_row ? Solver::dual : Solver::primal;
   }
 
-  void clear_system(std::int64_t rows) {
-    const std::int64_t strips = (rows + kTileRows - 1) / kTileRows * kTileRows;
+  // Rows and columns up to the next whole strip; those beyond `size` are made those of the identity.
+  void clear_system(std::int64_t size) {
+    const std::int64_t strips = (size + kTileRows - 1) / kTileRows * kTileRows;
     std::memset(system_, 0, strips * ld_ * sizeof(T));
+    for (std::int64_t k = 0; k < ld_; ++k) right_[k] = 0;
   }
 
-  // A += PᵀP, upper half
+  // A += PᵀP, upper half; columns of P from `size` to the next whole vector are zero
   void add_gram(const T* P, std::int64_t ldp, std::int64_t n, std::int64_t size) {
-    for (std::int64_t i0 = 0; i0 < size; i0 += kTileRows) gram_strip<T, false>(P, ldp, n, i0, size, system_, ld_);
+    for (std::int64_t i0 = 0; i0 < size; i0 += kTileRows)
+      gram_strip<T, false>(P, ldp, n, i0, round_up<T>(size), system_, ld_);
+  }
+
+  // Σ (t_r − b − x·z_r)² as it follows from the solution, unless so little is left of `begun` that this is rounding.
+  void note_error(double error, double begun) {
+    error_known_ = error > 1e-2 * begun;
+    error_ = error;
+  }
+
+  // Solves the system for right_; its diagonal gets λ. solution_ is the result.
+  bool solve_system(std::int64_t size) {
+    const std::int64_t strips = (size + kTileRows - 1) / kTileRows * kTileRows;
+    for (std::int64_t k = size; k < strips; ++k) system_[k * ld_ + k] = diagonal_[k] = 1;
+    return solve_positive_definite(system_, ld_, strips, diagonal_, right_, inverse_, solution_);
   }
 
   bool primal() {
     const bool chunked = n_ > kChunkRows;
     const std::int64_t entries = rank_ * ld_;
-    clear_system(unknowns_);
+    clear_system(rank_);
     if (chunked) std::memset(wide_, 0, entries * sizeof(double));
     auto flush = [&] {
       for (std::int64_t k = 0; k < entries; ++k) wide_[k] += double(system_[k]);
       std::memset(system_, 0, entries * sizeof(T));
     };
     for (std::int64_t k = 0; k < padded_; ++k) sum_z_[k] = sum_tz_[k] = 0;
-    double sum_t = 0;
+    double sums[W] = {}, squares[W] = {};
     std::int64_t unflushed = 0;
-    each_block([&](std::int64_t begin, std::int64_t count, const T* z) {
-      add_gram(z, padded_, count, rank_);
-      const T* t = target_ + begin;
-      for (std::int64_t k = 0; k < padded_; k += W) {
-        vec total = {}, weighted = {};
-        for (std::int64_t r = 0; r < count; ++r) {
-          const vec row = S::load(z + r * padded_ + k);
-          total += row;
-          weighted += S::fill(t[r]) * row;
-        }
+    for (std::int64_t begin = 0, count; begin < n_; begin += count) {
+      count = n_ - begin < block_rows_ ? n_ - begin : block_rows_;
+      pack<true>(begin, count, rows_);
+      add_gram(rows_, padded_, count, rank_);
+      for (std::int64_t r = begin; r < begin + count; r += W)  // beyond the last rating targets are zero
         for (int l = 0; l < W; ++l) {
-          sum_z_[k + l] += double(total[l]);
-          sum_tz_[k + l] += double(weighted[l]);
+          const double t = double(target_[r + l]);
+          sums[l] += t;
+          squares[l] += t * t;
         }
-      }
-      for (std::int64_t r = 0; r < count; ++r) sum_t += double(t[r]);
       unflushed += count;
       if (chunked && unflushed >= kChunkRows) {
         flush();
         unflushed = 0;
       }
-    });
+    }
     if (chunked) {
       flush();
       for (std::int64_t k = 0; k < entries; ++k) system_[k] = T(wide_[k]);
     }
+    double sum_t = 0, sum_tt = 0;
+    for (int l = 0; l < W; ++l) sum_t += sums[l], sum_tt += squares[l];
+    const double weight = joint_ ? 1 / (double(n_) + lambda_) : 0;  // of the eliminated bias
     for (std::int64_t k = 0; k < rank_; ++k) {
       T* row = system_ + k * ld_;
-      row[k] = T(double(row[k]) + lambda_);
-      if (joint_) row[rank_] = T(sum_z_[k]);
-      row[unknowns_] = T(sum_tz_[k]);
+      row[k] = diagonal_[k] = T(double(row[k]) + lambda_);
+      right_[k] = T(sum_tz_[k] - weight * sum_z_[k] * sum_t);
+      part_[k] = T(sum_z_[k]);
     }
-    if (joint_) {
-      T* row = system_ + rank_ * ld_;
-      for (std::int64_t k = 0; k < ld_; ++k) row[k] = 0;
-      row[rank_] = T(double(n_) + lambda_);
-      row[unknowns_] = T(sum_t);
+    for (std::int64_t k = rank_; k < padded_; ++k) part_[k] = 0;
+    if (joint_)
+      for (std::int64_t k = 0; k < rank_; ++k) {
+        const vec multiple = S::fill(T(weight * sum_z_[k]));
+        T* row = system_ + k * ld_;
+        for (std::int64_t j = k / W * W; j < padded_; j += W)
+          S::store(row + j, S::load(row + j) - multiple * S::load(part_ + j));
+      }
+    if (!solve_system(rank_)) return false;
+    double rest = sum_t, explained = 0, square = 0;
+    for (std::int64_t k = 0; k < rank_; ++k) {
+      const double x = x_[k] = solution_[k];
+      rest -= x * sum_z_[k];
+      explained += x * sum_tz_[k];
+      square += x * x;
     }
-    return finish(unknowns_, x_);
+    const double bias = weight * rest;
+    bias_ = T(bias);
+    // φ = Σt² − xᵀZᵀt − b Σt at the minimum
+    if (rank_ > 0) note_error(sum_tt - explained - bias * sum_t - lambda_ * (square + bias * bias), sum_tt);
+    return true;
   }
 
   bool dual() {
-    const std::int64_t ldp = round_up<T>(n_ + kTileRows);
-    const std::int64_t height = unknowns_;
+    const std::int64_t ldp = round_up<T>(n_);
     const T* z = block(0, n_);
-    for (std::int64_t k = 0; k < rank_; ++k) {
-      T* row = flipped_ + k * ldp;
-      for (std::int64_t r = 0; r < n_; ++r) row[r] = z[r * padded_ + k];
-      for (std::int64_t r = n_; r < ldp; ++r) row[r] = 0;
-    }
-    if (joint_)
-      for (std::int64_t r = 0; r < ldp; ++r) flipped_[rank_ * ldp + r] = T(r < n_);
+    for (std::int64_t k = 0; k < padded_; k += W)
+      for (std::int64_t r = 0; r < n_; r += W) {  // rows beyond n_ are left over from another row: made zero
+        vec square[W];
+        for (int a = 0; a < W; ++a) square[a] = r + a < n_ ? S::load(z + (r + a) * padded_ + k) : vec{};
+        S::transpose(square);
+        for (int a = 0; a < W; ++a) S::store(flipped_ + (k + a) * ldp + r, square[a]);
+      }
     clear_system(n_);
-    add_gram(flipped_, ldp, height, n_);
+    add_gram(flipped_, ldp, rank_, n_);
     for (std::int64_t r = 0; r < n_; ++r) {
       T* row = system_ + r * ld_;
-      row[r] = T(double(row[r]) + lambda_);
-      row[n_] = target_[r];
+      if (joint_)
+        for (std::int64_t c = r; c < n_; ++c) row[c] += 1;
+      row[r] = diagonal_[r] = T(double(row[r]) + lambda_);
+      right_[r] = target_[r];
     }
-    if (!solve_positive_definite(system_, ld_, n_, weights_)) return false;
+    if (!solve_system(n_)) return false;
     for (std::int64_t k = 0; k < padded_; ++k) x_[k] = 0;
+    add_rows(z, solution_, n_, x_);
+    double sum = 0, square = 0, squares = 0;
     for (std::int64_t r = 0; r < n_; ++r) {
-      const vec weight = S::fill(weights_[r]);
-      for (std::int64_t k = 0; k < padded_; k += W)
-        S::store(x_ + k, S::load(x_ + k) + weight * S::load(z + r * padded_ + k));
+      sum += double(solution_[r]);
+      square += double(solution_[r]) * double(solution_[r]);
+      squares += double(target_[r]) * double(target_[r]);
     }
-    if (joint_) {
-      bias_ = 0;
-      for (std::int64_t r = 0; r < n_; ++r) bias_ += weights_[r];
-    }
+    if (joint_) bias_ = T(sum);
+    note_error(lambda_ * lambda_ * square, squares);  // t − b − Zx = λ (ZZᵀ + λI)⁻¹ t
     return true;
   }
 
-  bool finish(std::int64_t unknowns, T* x) {
-    if (!solve_positive_definite(system_, ld_, unknowns, x)) return false;
-    if (joint_) {
-      bias_ = x[rank_];
-      x[rank_] = 0;  // the padding of x stays zero
-    }
-    return true;
+  // to += Σ_r s_r z_r for `count` packed rows
+  void add_rows(const T* z, const T* s, std::int64_t count, T* to) const {
+    std::int64_t k = 0;
+    for (; k + 4 * W <= padded_; k += 4 * W) add_columns<4, 1>(z + k, s, count, to + k);
+    for (; k < padded_; k += W) add_columns<1, 4>(z + k, s, count, to + k);
   }
 
-  // sum_ = Zᵀs and the return value Σ s_r, for s = t − Zv − v_bias, or s = Zv + v_bias
+  // The same for VECTORS·W columns, by SUMS sums that take turns: none waits for the one before.
+  template <int VECTORS, int SUMS>
+  void add_columns(const T* z, const T* s, std::int64_t count, T* to) const {
+    vec sum[SUMS][VECTORS] = {};
+    std::int64_t r = 0;
+    for (; r + SUMS <= count; r += SUMS)
+#pragma GCC unroll 4
+      for (int a = 0; a < SUMS; ++a) {
+        const vec factor = S::fill(s[r + a]);
+#pragma GCC unroll 4
+        for (int b = 0; b < VECTORS; ++b) sum[a][b] += factor * S::load(z + (r + a) * padded_ + b * W);
+      }
+    for (; r < count; ++r)
+      for (int b = 0; b < VECTORS; ++b) sum[0][b] += S::fill(s[r]) * S::load(z + r * padded_ + b * W);
+#pragma GCC unroll 4
+    for (int b = 0; b < VECTORS; ++b) {
+      vec total = S::load(to + b * W);
+#pragma GCC unroll 4
+      for (int a = 0; a < SUMS; ++a) total += sum[a][b];
+      S::store(to + b * W, total);
+    }
+  }
+
+  // to = Σ s_r z_r for s = t − Zv − v_bias, or s = Zv + v_bias. `total` is Σ s_r, the return value Σ s_r².
   template <bool RESIDUAL>
-  double normal_pass(const T* v, T v_bias) {
-    double total = 0;
-    for (std::int64_t k = 0; k < padded_; ++k) sum_tz_[k] = 0;
+  double normal_pass(const T* v, T v_bias, double* to, double& total) {
+    double squares = 0;
+    total = 0;
+    for (std::int64_t k = 0; k < padded_; ++k) to[k] = 0;
     each_block([&](std::int64_t begin, std::int64_t count, const T* z) {
       for (std::int64_t k = 0; k < padded_; ++k) part_[k] = 0;
-      const T* t = target_ + begin;
-      std::int64_t r = 0;
-      T s[4];
-      for (; r + 4 <= count; r += 4) {
-        const T* rows = z + r * padded_;
-        dot_rows<4>(rows, v, s);
-        for (int a = 0; a < 4; ++a) {
-          s[a] = RESIDUAL ? t[r + a] - v_bias - s[a] : s[a] + v_bias;
-          total += double(s[a]);
-        }
-        const vec s0 = S::fill(s[0]), s1 = S::fill(s[1]), s2 = S::fill(s[2]), s3 = S::fill(s[3]);
-        for (std::int64_t k = 0; k < padded_; k += W)
-          S::store(part_ + k, S::load(part_ + k) + (s0 * S::load(rows + k) + s1 * S::load(rows + padded_ + k)) +
-                                  (s2 * S::load(rows + 2 * padded_ + k) + s3 * S::load(rows + 3 * padded_ + k)));
+      vec sum = {}, square = {};
+      for (std::int64_t r = 0; r < count; r += W) {
+        T s[W];
+        const vec product = dots(z + r * padded_, v) + S::fill(v_bias);
+        S::store(s, RESIDUAL ? S::load(target_ + begin + r) - product : product);
+        const std::int64_t some = count - r < W ? count - r : W;
+        for (std::int64_t l = some; l < W; ++l) s[l] = 0;
+        const vec kept = S::load(s);
+        sum += kept;
+        if (RESIDUAL) square += kept * kept;
+        add_rows(z + r * padded_, s, some, part_);
       }
-      for (; r < count; ++r) {
-        const T* row = z + r * padded_;
-        dot_rows<1>(row, v, s);
-        s[0] = RESIDUAL ? t[r] - v_bias - s[0] : s[0] + v_bias;
-        total += double(s[0]);
-        const vec s0 = S::fill(s[0]);
-        for (std::int64_t k = 0; k < padded_; k += W)
-          S::store(part_ + k, S::load(part_ + k) + s0 * S::load(row + k));
-      }
-      for (std::int64_t k = 0; k < padded_; ++k) sum_tz_[k] += double(part_[k]);
+      total += double(S::sum(sum));
+      squares += double(S::sum(square));
+      for (std::int64_t k = 0; k < padded_; k += W) S::add_to(to + k, S::load(part_ + k));
     });
-    return total;
+    return squares;
   }
 
   // cg_steps of conjugate gradient on (ZᵀZ + λI) [x, b] = Zᵀt, from the x and b at hand. Each step
-  // minimizes along its direction, so the row's objective never rises.
+  // minimizes φ along its direction: it falls by length · ‖residual‖².
   void conjugate_gradient() {
+    using D = Simd<double>;
     const double one = joint_ ? 1 : 0;
-    const double rest = normal_pass<true>(x_, bias_);
-    double norm = 0, residual_bias = one * (rest - lambda_ * double(bias_));
-    for (std::int64_t k = 0; k < rank_; ++k) {
-      residual_[k] = sum_tz_[k] - lambda_ * double(x_[k]);
-      direction_[k] = T(residual_[k]);
-      norm += residual_[k] * residual_[k];
+    for (std::int64_t k = 0; k < padded_; ++k) at_[k] = double(x_[k]);
+    double bias = bias_, sum;
+    const double error = normal_pass<true>(x_, bias_, residual_, sum);
+    double residual_bias = one * (sum - lambda_ * bias), square = one * bias * bias;
+    typename D::vec norms = {}, squares = {};
+    for (std::int64_t k = 0; k < padded_; k += D::width) {
+      const auto at = D::load(at_ + k), r = D::load(residual_ + k) - D::fill(lambda_) * at;
+      D::store(residual_ + k, r);
+      D::store(course_ + k, r);
+      norms += r * r;
+      squares += at * at;
     }
-    for (std::int64_t k = rank_; k < padded_; ++k) direction_[k] = 0;
-    double direction_bias = residual_bias;
-    norm += residual_bias * residual_bias;
+    double norm = D::sum(norms) + residual_bias * residual_bias;
+    square += D::sum(squares);
+    double phi = error + lambda_ * square;
+    const double begun = phi;
+    double course_bias = residual_bias;
     // Beyond the precision of T the recurrence would walk on noise.
     const double enough = norm * kEpsilon<T> * kEpsilon<T>;
     for (int step = 0; step < p_.cg_steps && norm > enough; ++step) {
-      const double image_bias =
-          one * (normal_pass<false>(direction_, T(direction_bias)) + lambda_ * direction_bias);
-      double curvature = direction_bias * image_bias;
-      for (std::int64_t k = 0; k < rank_; ++k) {
-        sum_tz_[k] += lambda_ * double(direction_[k]);
-        curvature += double(direction_[k]) * sum_tz_[k];
+      for (std::int64_t k = 0; k < padded_; ++k) direction_[k] = T(course_[k]);
+      double image_bias;
+      normal_pass<false>(direction_, T(course_bias), sum_tz_, image_bias);
+      image_bias = one * (image_bias + lambda_ * course_bias);
+      typename D::vec curvatures = {};
+      for (std::int64_t k = 0; k < padded_; k += D::width) {
+        const auto course = D::load(course_ + k), image = D::load(sum_tz_ + k) + D::fill(lambda_) * course;
+        D::store(sum_tz_ + k, image);
+        curvatures += course * image;
       }
+      const double curvature = D::sum(curvatures) + course_bias * image_bias;
       if (!(curvature > 0)) break;
       const double length = norm / curvature;
-      double next = 0;
-      for (std::int64_t k = 0; k < rank_; ++k) {
-        x_[k] = T(double(x_[k]) + length * double(direction_[k]));
-        residual_[k] -= length * sum_tz_[k];
-        next += residual_[k] * residual_[k];
+      norms = typename D::vec{};
+      for (std::int64_t k = 0; k < padded_; k += D::width) {
+        D::store(at_ + k, D::load(at_ + k) + D::fill(length) * D::load(course_ + k));
+        const auto r = D::load(residual_ + k) - D::fill(length) * D::load(sum_tz_ + k);
+        D::store(residual_ + k, r);
+        norms += r * r;
       }
-      bias_ = T(double(bias_) + length * direction_bias);
+      bias += length * course_bias;
       residual_bias -= length * image_bias;
-      next += residual_bias * residual_bias;
-      const double turn = next / norm;
-      for (std::int64_t k = 0; k < rank_; ++k) direction_[k] = T(residual_[k] + turn * double(direction_[k]));
-      direction_bias = residual_bias + turn * direction_bias;
+      const double next = D::sum(norms) + residual_bias * residual_bias;
+      phi -= length * norm;
+      for (std::int64_t k = 0; k < padded_; k += D::width)
+        D::store(course_ + k, D::load(residual_ + k) + D::fill(next / norm) * D::load(course_ + k));
+      course_bias = residual_bias + next / norm * course_bias;
       norm = next;
     }
+    square = one * bias * bias;
+    for (std::int64_t k = 0; k < padded_; ++k) {
+      x_[k] = T(at_[k]);
+      square += at_[k] * at_[k];
+    }
+    bias_ = T(bias);
+    note_error(phi - lambda_ * square, begun);
   }
 
   const RowProblem<T>& p_;
   const std::int64_t rank_, padded_;
-  std::int64_t block_rows_, keep_rows_, dual_rows_, ld_;
+  const bool joint_;
+  std::int64_t block_rows_, keep_rows_, ld_;
   std::uintptr_t base_;
   std::size_t used_ = 0;
 
   // This row
-  std::int64_t first_ = 0, n_ = 0, unknowns_ = 0;
+  std::int64_t first_ = 0, n_ = 0;
   std::int64_t gathered_ = 0;  // ratings whose factors lie packed in rows_
   double lambda_ = 0;
   T bias_ = 0;
-  bool joint_ = false;
+  double error_ = 0;  // Σ (t_r − b − x·z_r)², where known
+  bool error_known_ = false;
 
-  T *rows_, *target_, *system_, *flipped_, *x_, *direction_, *weights_, *part_;
-  double *wide_, *sum_z_, *sum_tz_, *residual_;
+  T *rows_, *target_, *system_, *flipped_;
+  T *x_, *direction_, *part_, *right_, *diagonal_, *inverse_, *solution_;
+  double *wide_, *sum_z_, *sum_tz_, *at_, *residual_, *course_;
 };
 
 }  // namespace cofactor::COFACTOR_ISA

@@ -36,10 +36,36 @@ class Scratch {
   std::vector<std::unique_ptr<char[]>> memory_;
 };
 
+// Rows of `factors` (rows, rank) as the kernels want them: each begins at a multiple of 64 bytes and is zero from
+// `rank` on. A copy is made only where they do not lie so already.
+template <class T>
+class AlignedRows {
+ public:
+  AlignedRows(const T* factors, std::int64_t rows, std::int64_t rank) : data(factors), stride(rank) {
+    constexpr std::int64_t line = 64 / sizeof(T);
+    if (rank % line == 0 && reinterpret_cast<std::uintptr_t>(factors) % 64 == 0) return;
+    stride = (rank + line - 1) / line * line;
+    copy_ = std::make_unique<T[]>(rows * stride + line);
+    const std::uintptr_t begin = (reinterpret_cast<std::uintptr_t>(copy_.get()) + 63) / 64 * 64;
+    T* to = reinterpret_cast<T*>(begin);
+    for (std::int64_t i = 0; i < rows; ++i) std::copy_n(factors + i * rank, rank, to + i * stride);
+    data = to;
+  }
+
+  const T* data;
+  std::int64_t stride;
+
+ private:
+  std::unique_ptr<T[]> copy_;
+};
+
 // Solves all rows. `run(tasks, threads, task)` runs the tasks. Returns the first row whose system is
 // singular, or −1.
 template <class T, class Run>
-std::int64_t solve_all_rows(const RowProblem<T>& problem, std::int64_t rows, int threads, Run&& run) {
+std::int64_t solve_all_rows(RowProblem<T> problem, std::int64_t rows, std::int64_t fixed_rows, int threads, Run&& run) {
+  const AlignedRows<T> fixed(problem.fixed, fixed_rows, problem.rank);
+  problem.fixed = fixed.data;
+  problem.stride = fixed.stride;
   std::int64_t longest = 0;
   for (std::int64_t i = 0; i < rows; ++i) longest = std::max(longest, problem.indptr[i + 1] - problem.indptr[i]);
   // A task is a run of rows with about `share` ratings: enough to be worth a visit to the counter.

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if !defined(__GNUC__)
 #error "cofactor's kernels use the vector extensions of GCC and Clang; on Windows build with clang-cl"
@@ -16,10 +17,10 @@
 
 namespace cofactor::COFACTOR_ISA {
 
-template <class T>
+template <class T, int BYTES = COFACTOR_VECTOR_BYTES>
 struct Simd {
-  typedef T vec __attribute__((vector_size(COFACTOR_VECTOR_BYTES)));
-  static constexpr int width = COFACTOR_VECTOR_BYTES / sizeof(T);
+  typedef T vec __attribute__((vector_size(BYTES)));
+  static constexpr int width = BYTES / sizeof(T);
 
   static inline vec load(const T* p) {
     vec v;
@@ -29,22 +30,76 @@ struct Simd {
   static inline void store(T* p, vec v) { std::memcpy(p, &v, sizeof v); }
   static inline vec fill(T s) { return s - vec{}; }
 
-  // Sum of the lanes, pairwise, always in the same order.
-  static inline T sum(vec v) {
+  // to[l] += v[l]
+  static inline void add_to(double* to, vec v) {
     T lane[width];
     store(lane, v);
-    for (int half = width / 2; half > 0; half /= 2)
-      for (int l = 0; l < half; ++l) lane[l] += lane[l + half];
-    return lane[0];
+    for (int l = 0; l < width; ++l) to[l] += static_cast<double>(lane[l]);
   }
+
+  // Sum of the lanes: halves are added to each other until one lane is left.
+  static inline T sum(vec v) { return fold<width / 2>(v)[0]; }
+
+  // Lane r is the sum of the lanes of v[r], added in the order of `sum`. v is lost.
+  static inline vec sums(vec* v) {
+    add_halves<width / 2>(v);
+    return v[0];
+  }
+
+  // v as a matrix (width, width), transposed in place.
+  static inline void transpose(vec* v) { swap_halves<width / 2>(v); }
 
   static inline bool any_greater(vec a, vec b) {
     const auto mask = a > b;
-    std::uint64_t words[COFACTOR_VECTOR_BYTES / 8];
+    std::uint64_t words[BYTES / 8];
     std::memcpy(words, &mask, sizeof words);
     std::uint64_t any = 0;
     for (std::uint64_t w : words) any |= w;
     return any != 0;
+  }
+
+ private:
+  using Lanes = std::make_integer_sequence<int, width>;
+
+  template <int HALF>
+  static inline vec fold(vec v) {
+    v += rotate<HALF>(v, Lanes{});
+    if constexpr (HALF > 1) return fold<HALF / 2>(v);
+    return v;
+  }
+  template <int BY, int... L>
+  static inline vec rotate(vec v, std::integer_sequence<int, L...>) {
+    return __builtin_shufflevector(v, v, ((L + BY) % width)...);
+  }
+
+  // Of every 2·HALF lanes the lower (or higher) HALF of x, then those of y.
+  template <int HALF, int... L>
+  static inline vec lower(vec x, vec y, std::integer_sequence<int, L...>) {
+    return __builtin_shufflevector(x, y, (L % (2 * HALF) < HALF ? L : width + L - HALF)...);
+  }
+  template <int HALF, int... L>
+  static inline vec higher(vec x, vec y, std::integer_sequence<int, L...>) {
+    return __builtin_shufflevector(x, y, (L % (2 * HALF) < HALF ? L + HALF : width + L)...);
+  }
+
+  template <int HALF>
+  static inline void add_halves(vec* v) {
+#pragma GCC unroll 16
+    for (int r = 0; r < HALF; ++r)
+      v[r] = lower<HALF>(v[r], v[r + HALF], Lanes{}) + higher<HALF>(v[r], v[r + HALF], Lanes{});
+    if constexpr (HALF > 1) add_halves<HALF / 2>(v);
+  }
+
+  template <int HALF>
+  static inline void swap_halves(vec* v) {
+#pragma GCC unroll 16
+    for (int r = 0; r < width; ++r) {
+      if (r % (2 * HALF) >= HALF) continue;
+      const vec x = v[r], y = v[r + HALF];
+      v[r] = lower<HALF>(x, y, Lanes{});
+      v[r + HALF] = higher<HALF>(x, y, Lanes{});
+    }
+    if constexpr (HALF > 1) swap_halves<HALF / 2>(v);
   }
 };
 
