@@ -40,7 +40,7 @@ class Baseline(AlternatingModel):
         """See ``Model.fit``."""
         self.check_parameters(check_ratings(ratings).n_items)
         factors, bias = np.zeros((ratings.n_items, 0), np.float32), np.zeros(ratings.n_items, np.float32)
-        return self._alternate(ratings, 0, "joint", "cholesky", factors, bias, 1, callback, progress)
+        return self._alternate(ratings, 0, "joint", "cholesky", False, factors, bias, 1, callback, progress)
 
     def check_parameters(self, n_items: int) -> None:
         """See ``Model.check_parameters``."""
