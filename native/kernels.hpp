@@ -68,6 +68,12 @@ struct Kernels {
   // Returns the first row whose system is singular, or −1.
   std::int64_t (*solve_rows)(const RowProblem<T>&, std::int64_t begin, std::int64_t end, std::int64_t longest_row,
                              void* scratch);
+  // Giant rows: the sums of a piece, sums_size numbers; and the solution from the total of all pieces.
+  std::int64_t (*sums_size)(const RowProblem<T>&);
+  void (*take_sums)(const RowProblem<T>&, std::int64_t row, std::int64_t begin, std::int64_t end,
+                    std::int64_t longest_row, double* sums, void* scratch);
+  bool (*solve_sums)(const RowProblem<T>&, std::int64_t row, const double* sums, std::int64_t longest_row,
+                     void* scratch);
   void (*predict)(const std::int32_t* users, const std::int32_t* items, std::int64_t n, const T* user_factors,
                   const T* user_bias, const T* item_factors, const T* item_bias, double mean, std::int64_t rank,
                   T* out);

@@ -181,7 +181,7 @@ class RowSolver {
     keep_rows_ = kKeepBytes / (width * (std::int64_t)sizeof(T));
     if (keep_rows_ < block_rows_) keep_rows_ = block_rows_;
     if (keep_rows_ < rank_) keep_rows_ = rank_;  // the dual needs a whole row at once
-    ld_ = round_up<T>(rank_ + kTileRows);
+    ld_ = system_stride(rank_);
     base_ = (reinterpret_cast<std::uintptr_t>(memory) + 63) / 64 * 64;
     rows_ = take<T>((keep_rows_ + W) * width);
     target_ = take<T>(longest_row + W);
@@ -196,7 +196,7 @@ class RowSolver {
 
   // Solves row i. Returns false where its system is singular.
   bool solve(std::int64_t i) {
-    begin_row(i);
+    begin_row(i, 0, p_.indptr[i + 1] - p_.indptr[i]);
     T* out = p_.out + i * rank_;
     T* out_bias = p_.out_bias ? p_.out_bias + i : nullptr;
     if (n_ == 0) {  // the prior mean
@@ -205,8 +205,7 @@ class RowSolver {
       p_.squared_error[i] = 0;
       return true;
     }
-    for (std::int64_t k = 0; k < padded_; ++k) x_[k] = k < rank_ ? out[k] : T(0);
-    bias_ = joint_ ? *out_bias : T(0);  // the bias as an unknown of the solve
+    begin_solution(i);
     if (p_.biases == Biases::sequential) {  // b = Σ(t − x·z) / (n + λ), then x with that b
       double sum = 0;
       each_residual([&](T e) { sum += e; });
@@ -214,7 +213,6 @@ class RowSolver {
       for (std::int64_t r = 0; r < n_; ++r) target_[r] -= *out_bias;
     }
     bool solved = true;
-    error_known_ = false;
     if (rank_ + joint_ > 0) {
       switch (choose()) {
         case Solver::cg:
@@ -224,11 +222,12 @@ class RowSolver {
           solved = dual();
           break;
         default:
+          accumulate(n_ > kChunkRows);
+          if (n_ > kChunkRows) narrow(wide_);
           solved = primal();
       }
     }
-    for (std::int64_t k = 0; k < rank_; ++k) out[k] = x_[k];
-    if (joint_) *out_bias = bias_;
+    end_solution(i);
     if (!error_known_) {
       error_ = 0;
       each_residual([&](T e) { error_ += double(e) * double(e); });
@@ -237,7 +236,62 @@ class RowSolver {
     return solved;
   }
 
+  // A giant row is cut into pieces: the sums of each piece (sums_size numbers) are taken by anybody, their total,
+  // piece by piece in order, is solved.
+  static std::int64_t sums_size(const RowProblem<T>& p) {
+    return p.rank * system_stride(p.rank) + 2 * round_up<T>(p.rank) + 2;
+  }
+
+  // The sums over ratings [begin, end) of row i
+  void take_sums(std::int64_t i, std::int64_t begin, std::int64_t end, double* to) {
+    begin_row(i, begin, end);
+    accumulate(true);
+    std::memcpy(to, wide_, rank_ * ld_ * sizeof(double));
+    to += rank_ * ld_;
+    std::memcpy(to, sum_z_, padded_ * sizeof(double));
+    std::memcpy(to + padded_, sum_tz_, padded_ * sizeof(double));
+    to[2 * padded_] = sum_t_;
+    to[2 * padded_ + 1] = sum_tt_;
+  }
+
+  // Solves row i from its sums; `piece` is how many ratings may be looked at at a time.
+  bool solve_sums(std::int64_t i, const double* sums, std::int64_t piece) {
+    begin_row(i, 0, 0);
+    const std::int64_t n = p_.indptr[i + 1] - p_.indptr[i];
+    n_ = n;
+    begin_solution(i);
+    clear_system(rank_);
+    narrow(sums);
+    sums += rank_ * ld_;
+    std::memcpy(sum_z_, sums, padded_ * sizeof(double));
+    std::memcpy(sum_tz_, sums + padded_, padded_ * sizeof(double));
+    sum_t_ = sums[2 * padded_];
+    sum_tt_ = sums[2 * padded_ + 1];
+    T offset = 0;
+    if (p_.biases == Biases::sequential) {  // as in `solve`; then t − b in place of t
+      double rest = sum_t_;
+      for (std::int64_t k = 0; k < rank_; ++k) rest -= double(x_[k]) * sum_z_[k];
+      const double b = offset = p_.out_bias[i] = T(rest / (double(n) + lambda_));
+      for (std::int64_t k = 0; k < rank_; ++k) sum_tz_[k] -= b * sum_z_[k];
+      sum_tt_ += b * (b * double(n) - 2 * sum_t_);
+      sum_t_ -= b * double(n);
+    }
+    const bool solved = primal();
+    end_solution(i);
+    if (!error_known_) {
+      error_ = 0;
+      for (std::int64_t begin = 0; begin < n; begin += piece) {
+        begin_row(i, begin, begin + piece < n ? begin + piece : n);
+        each_residual([&](T e) { error_ += double(e - offset) * double(e - offset); });
+      }
+    }
+    p_.squared_error[i] = error_;
+    return solved;
+  }
+
  private:
+  static std::int64_t system_stride(std::int64_t rank) { return round_up<T>(rank + kTileRows); }
+
   template <class U>
   U* take(std::int64_t count) {
     U* p = reinterpret_cast<U*>(base_ + used_);
@@ -245,9 +299,10 @@ class RowSolver {
     return p;
   }
 
-  void begin_row(std::int64_t i) {
-    first_ = p_.indptr[i];
-    n_ = p_.indptr[i + 1] - first_;
+  // Ratings [begin, end) of row i
+  void begin_row(std::int64_t i, std::int64_t begin, std::int64_t end) {
+    first_ = p_.indptr[i] + begin;
+    n_ = end - begin;
     lambda_ = p_.reg[i];
     gathered_ = 0;
     S::store(target_ + n_, vec{});
@@ -257,6 +312,18 @@ class RowSolver {
       for (std::int64_t r = 0; r < n_; ++r) target_[r] = T(value[r] - p_.mean) - p_.fixed_bias[index[r]];
     else
       for (std::int64_t r = 0; r < n_; ++r) target_[r] = T(value[r] - p_.mean);
+  }
+
+  void begin_solution(std::int64_t i) {
+    const T* out = p_.out + i * rank_;
+    for (std::int64_t k = 0; k < padded_; ++k) x_[k] = k < rank_ ? out[k] : T(0);
+    bias_ = joint_ ? p_.out_bias[i] : T(0);  // the bias as an unknown of the solve
+    error_known_ = false;
+  }
+
+  void end_solution(std::int64_t i) {
+    for (std::int64_t k = 0; k < rank_; ++k) p_.out[i * rank_ + k] = x_[k];
+    if (joint_) p_.out_bias[i] = bias_;
   }
 
   // z_r of ratings [begin, begin + count), packed one after another. The rows of a short row are packed
@@ -392,11 +459,11 @@ class RowSolver {
     return solve_positive_definite(system_, ld_, strips, diagonal_, right_, inverse_, solution_);
   }
 
-  bool primal() {
-    const bool chunked = n_ > kChunkRows;
+  // Sums over the ratings at hand: ZᵀZ in system_, or in wide_, and sum_z_, sum_tz_, sum_t_, sum_tt_ beside
+  void accumulate(bool wide) {
     const std::int64_t entries = rank_ * ld_;
     clear_system(rank_);
-    if (chunked) std::memset(wide_, 0, entries * sizeof(double));
+    if (wide) std::memset(wide_, 0, entries * sizeof(double));
     auto flush = [&] {
       for (std::int64_t k = 0; k < entries; ++k) wide_[k] += double(system_[k]);
       std::memset(system_, 0, entries * sizeof(T));
@@ -415,22 +482,27 @@ class RowSolver {
           squares[l] += t * t;
         }
       unflushed += count;
-      if (chunked && unflushed >= kChunkRows) {
+      if (wide && unflushed >= kChunkRows) {
         flush();
         unflushed = 0;
       }
     }
-    if (chunked) {
-      flush();
-      for (std::int64_t k = 0; k < entries; ++k) system_[k] = T(wide_[k]);
-    }
-    double sum_t = 0, sum_tt = 0;
-    for (int l = 0; l < W; ++l) sum_t += sums[l], sum_tt += squares[l];
+    if (wide) flush();
+    sum_t_ = sum_tt_ = 0;
+    for (int l = 0; l < W; ++l) sum_t_ += sums[l], sum_tt_ += squares[l];
+  }
+
+  void narrow(const double* gram) {
+    for (std::int64_t k = 0; k < rank_ * ld_; ++k) system_[k] = T(gram[k]);
+  }
+
+  // Solves for the sums at hand.
+  bool primal() {
     const double weight = joint_ ? 1 / (double(n_) + lambda_) : 0;  // of the eliminated bias
     for (std::int64_t k = 0; k < rank_; ++k) {
       T* row = system_ + k * ld_;
       row[k] = diagonal_[k] = T(double(row[k]) + lambda_);
-      right_[k] = T(sum_tz_[k] - weight * sum_z_[k] * sum_t);
+      right_[k] = T(sum_tz_[k] - weight * sum_z_[k] * sum_t_);
       part_[k] = T(sum_z_[k]);
     }
     for (std::int64_t k = rank_; k < padded_; ++k) part_[k] = 0;
@@ -442,7 +514,7 @@ class RowSolver {
           S::store(row + j, S::load(row + j) - multiple * S::load(part_ + j));
       }
     if (!solve_system(rank_)) return false;
-    double rest = sum_t, explained = 0, square = 0;
+    double rest = sum_t_, explained = 0, square = 0;
     for (std::int64_t k = 0; k < rank_; ++k) {
       const double x = x_[k] = solution_[k];
       rest -= x * sum_z_[k];
@@ -452,7 +524,7 @@ class RowSolver {
     const double bias = weight * rest;
     bias_ = T(bias);
     // φ = Σt² − xᵀZᵀt − b Σt at the minimum
-    if (rank_ > 0) note_error(sum_tt - explained - bias * sum_t - lambda_ * (square + bias * bias), sum_tt);
+    if (rank_ > 0) note_error(sum_tt_ - explained - bias * sum_t_ - lambda_ * (square + bias * bias), sum_tt_);
     return true;
   }
 
@@ -621,6 +693,7 @@ class RowSolver {
   std::int64_t gathered_ = 0;  // ratings whose factors lie packed in rows_
   double lambda_ = 0;
   T bias_ = 0;
+  double sum_t_ = 0, sum_tt_ = 0;
   double error_ = 0;  // Σ (t_r − b − x·z_r)², where known
   bool error_known_ = false;
 

@@ -66,26 +66,62 @@ std::int64_t solve_all_rows(RowProblem<T> problem, std::int64_t rows, std::int64
   const AlignedRows<T> fixed(problem.fixed, fixed_rows, problem.rank);
   problem.fixed = fixed.data;
   problem.stride = fixed.stride;
-  std::int64_t longest = 0;
-  for (std::int64_t i = 0; i < rows; ++i) longest = std::max(longest, problem.indptr[i + 1] - problem.indptr[i]);
-  // A task is a run of rows with about `share` ratings: enough to be worth a visit to the counter.
-  constexpr std::int64_t share = 2048;
-  std::vector<std::int64_t> starts;
-  for (std::int64_t i = 0, begun = -share; i < rows; ++i)
-    if (problem.indptr[i] + i - begun >= share) starts.push_back(i), begun = problem.indptr[i] + i;
-  starts.push_back(rows);
-  const std::int64_t tasks = static_cast<std::int64_t>(starts.size()) - 1;
-  threads = static_cast<int>(std::min<std::int64_t>(threads, tasks));
   const auto& kernel = kernels<T>();
+  const auto length = [&](std::int64_t i) { return problem.indptr[i + 1] - problem.indptr[i]; };
+
+  // A very long row could keep one thread busy after all others are done: it is cut into pieces. What is a giant,
+  // and where it is cut, goes by its own ratings alone.
+  constexpr std::int64_t smallest_giant = 1 << 20, piece_ratings = 1 << 17;
+  const bool by_sums = problem.solver != Solver::cg && problem.solver != Solver::dual;
+  struct Piece {
+    std::int64_t row, begin, end;
+  };
+  std::vector<Piece> pieces;
+  // All others go in runs of rows with about `share` ratings, enough to be worth a visit to the counter.
+  constexpr std::int64_t share = 2048;
+  std::vector<std::pair<std::int64_t, std::int64_t>> runs;
+  std::int64_t longest = 0;
+  for (std::int64_t i = 0, begun = -1, some = 0; i < rows; ++i) {
+    if (by_sums && length(i) >= smallest_giant) {
+      longest = std::max(longest, piece_ratings);
+      for (std::int64_t at = 0; at < length(i); at += piece_ratings)
+        pieces.push_back({i, at, std::min(at + piece_ratings, length(i))});
+      begun = -1;
+      continue;
+    }
+    if (begun < 0 || some >= share) runs.push_back({i, i}), begun = i, some = 0;
+    runs.back().second = i + 1;
+    some += length(i) + 1;
+    longest = std::max(longest, length(i));
+  }
+  const std::int64_t n_pieces = std::ssize(pieces), tasks = n_pieces + std::ssize(runs);
+  threads = static_cast<int>(std::min<std::int64_t>(threads, tasks));
   const Scratch scratch(threads, kernel.row_scratch(problem, longest));
+  const std::int64_t size = kernel.sums_size(problem);
+  std::vector<double> sums(n_pieces * size);
   std::atomic<std::int64_t> singular{rows};
-  run(tasks, threads, [&](std::int64_t t, int worker) {
-    const std::int64_t bad = kernel.solve_rows(problem, starts[t], starts[t + 1], longest, scratch.of(worker));
-    if (bad < 0) return;
+  const auto note_singular = [&](std::int64_t bad) {
     std::int64_t first = singular.load();  // the lowest such row, whoever finds it
     while (bad < first && !singular.compare_exchange_weak(first, bad)) {
     }
+  };
+  run(tasks, threads, [&](std::int64_t t, int worker) {
+    if (t < n_pieces) {
+      const Piece& piece = pieces[t];
+      kernel.take_sums(problem, piece.row, piece.begin, piece.end, longest, &sums[t * size], scratch.of(worker));
+      return;
+    }
+    const auto [begin, end] = runs[t - n_pieces];
+    const std::int64_t bad = kernel.solve_rows(problem, begin, end, longest, scratch.of(worker));
+    if (bad >= 0) note_singular(bad);
   });
+  for (std::int64_t t = 0; t < n_pieces;) {
+    const std::int64_t row = pieces[t].row;
+    double* total = &sums[t * size];
+    for (++t; t < n_pieces && pieces[t].row == row; ++t)
+      for (std::int64_t k = 0; k < size; ++k) total[k] += sums[t * size + k];
+    if (!kernel.solve_sums(problem, row, total, longest, scratch.of(0))) note_singular(row);
+  }
   return singular < rows ? singular.load() : -1;
 }
 

@@ -17,6 +17,18 @@ static std::int64_t solve_rows(const RowProblem<T>& p, std::int64_t begin, std::
   return -1;
 }
 
+template <class T>
+static void take_sums(const RowProblem<T>& p, std::int64_t row, std::int64_t begin, std::int64_t end,
+                      std::int64_t longest_row, double* sums, void* scratch) {
+  RowSolver<T>(p, longest_row, scratch).take_sums(row, begin, end, sums);
+}
+
+template <class T>
+static bool solve_sums(const RowProblem<T>& p, std::int64_t row, const double* sums, std::int64_t longest_row,
+                       void* scratch) {
+  return RowSolver<T>(p, longest_row, scratch).solve_sums(row, sums, longest_row);
+}
+
 // r̂ = mean + b_i + c_j + u_i · v_j; a position of −1 is unknown and adds nothing
 template <class T>
 static void predict(const std::int32_t* users, const std::int32_t* items, std::int64_t n, const T* user_factors,
@@ -46,6 +58,9 @@ template <class T>
 void sweep_kernels(Kernels<T>& to) {
   to.row_scratch = row_scratch<T>;
   to.solve_rows = solve_rows<T>;
+  to.sums_size = RowSolver<T>::sums_size;
+  to.take_sums = take_sums<T>;
+  to.solve_sums = solve_sums<T>;
   to.predict = predict<T>;
 }
 template void sweep_kernels(Kernels<float>&);

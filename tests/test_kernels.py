@@ -153,6 +153,28 @@ def test_the_number_of_threads_changes_no_bit(solver, dtype):
             assert_array_equal(first, second)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("biases", ["joint", "sequential", None])
+@pytest.mark.parametrize("noise", [True, False])
+def test_a_giant_row_is_cut_into_pieces_that_do_not_show(biases, dtype, noise):
+    rng = np.random.default_rng(6)
+    p = problem(rng, [40, 1_100_000, 0, 30], 6, dtype)
+    if not noise:  # nothing is left of the ratings: errors are not what remains of large sums
+        p["reg"][:] = 1e-6
+        p["values"] = (p["fixed"] @ np.arange(6)).astype(np.float32)[p["indices"]]
+        p["fixed_bias"][:] = 0
+    fast, slow = both(p, mean=3.1 if biases and noise else 0.0, biases=biases, solver="primal", threads=3)
+    for got, want in zip(fast[:2], slow[:2]):
+        assert_allclose(got, want, rtol=10 * TOL[dtype], atol=10 * TOL[dtype] * np.abs(want).max())
+    squares = np.square(p["values"], dtype=np.float64).sum()
+    assert_allclose(fast[2], slow[2], rtol=TOL[dtype], atol=1e-9 * squares)
+    alone = {**p, "out": p["out"].copy(), "out_bias": p["out_bias"].copy()}
+    kernels.solve_rows(
+        **alone, mean=3.1 if biases and noise else 0.0, biases=biases, solver="primal", threads=1
+    )
+    assert_array_equal(alone["out"], fast[0])
+
+
 def test_a_row_does_not_depend_on_its_neighbours():
     rng = np.random.default_rng(4)
     p = problem(rng, rng.integers(0, 100, 60), 20, np.float32)

@@ -257,7 +257,16 @@ class ALS(AlternatingModel):
             factors[:, :known], bias[:] = start[0][:, :known], start[1]
         momentum = self.solver == "auto" and self.biases != "sequential"
         return self._alternate(
-            ratings, self.rank, self.biases, self.solver, momentum, factors, bias, self.cg_steps, callback, progress
+            ratings,
+            self.rank,
+            self.biases,
+            self.solver,
+            momentum,
+            factors,
+            bias,
+            self.cg_steps,
+            callback,
+            progress,
         )
 
     def check_parameters(self, n_items: int) -> None:
