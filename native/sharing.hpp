@@ -112,6 +112,21 @@ void topk_all_queries(const TopkProblem<T>& problem, std::int32_t* out_items, T*
   }
 }
 
+// The rows of one side for descent, from arrays (rows,); back into them, every scale multiplied in.
+template <class T>
+std::vector<DescentRow<T>> descent_rows(const T* bias, const T* bias_shrink, const T* shrink, std::int64_t rows) {
+  std::vector<DescentRow<T>> result(rows);
+  for (std::int64_t i = 0; i < rows; ++i) result[i] = {bias[i], bias_shrink[i], shrink[i], T(1)};
+  return result;
+}
+template <class T>
+void finish_descent(const std::vector<DescentRow<T>>& rows, T* factors, std::int64_t rank, T* bias) {
+  for (const DescentRow<T>& row : rows) {
+    *bias++ = row.bias;
+    for (const T* end = factors + rank; factors < end; ++factors) *factors *= row.scale;
+  }
+}
+
 // One sweep of descent over blocks × blocks parts of the ratings; part (a, c) has the users of block a and
 // the items of block c, ratings [starts[a · blocks + c], starts[a · blocks + c + 1]). In a round, block a meets
 // items a + rounds[round], so parts of a round share nobody; a part waits for those of the round before that have

@@ -9,12 +9,24 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if !defined(__GNUC__)
 #error "cofactor's kernels use the vector extensions of GCC and Clang; on Windows build with clang-cl"
 #endif
 
 namespace cofactor::COFACTOR_ISA {
+
+// Sum of 2n lanes, for LANE = 0 … n − 1: the upper half is added to the lower, down to one.
+template <class T, class Vec, int... LANE>
+static inline T sum_halves(Vec v, std::integer_sequence<int, LANE...>) {
+  constexpr int half = sizeof...(LANE);
+  if constexpr (half == 1)
+    return v[0] + v[1];
+  else
+    return sum_halves<T>(__builtin_shufflevector(v, v, LANE...) + __builtin_shufflevector(v, v, (LANE + half)...),
+                         std::make_integer_sequence<int, half / 2>{});
+}
 
 template <class T>
 struct Simd {
@@ -30,13 +42,7 @@ struct Simd {
   static inline vec fill(T s) { return s - vec{}; }
 
   // Sum of the lanes, pairwise, always in the same order.
-  static inline T sum(vec v) {
-    T lane[width];
-    store(lane, v);
-    for (int half = width / 2; half > 0; half /= 2)
-      for (int l = 0; l < half; ++l) lane[l] += lane[l + half];
-    return lane[0];
-  }
+  static inline T sum(vec v) { return sum_halves<T>(v, std::make_integer_sequence<int, width / 2>{}); }
 
   static inline bool any_greater(vec a, vec b) {
     const auto mask = a > b;

@@ -110,7 +110,7 @@ class SGD(FactorModel):
         row_reg = [self._row_reg(rows.counts) for rows in sides]
         shares = [reg / rows.counts for reg, rows in zip(row_reg, sides)]
         padded = -(-self.rank // kernels.DESCENT_MULTIPLE) * kernels.DESCENT_MULTIPLE
-        factors = [np.zeros((len(rows), padded), self.dtype) for rows in sides]
+        factors = [kernels.aligned_zeros(len(rows), padded, self.dtype) for rows in sides]
         biases = [np.zeros(len(rows), self.dtype) for rows in sides]
         for own in factors:
             start = rng.random((len(own), self.rank), np.float32)
