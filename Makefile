@@ -1,6 +1,6 @@
 .PHONY: check demo bench
 
-check:  ## all that CI runs: install, lint, types, tests
+check:  ## all that CI runs: install, lint, types, tests, kernels at every width and under sanitizers
 	python3 scripts/check.py
 
 demo:  ## the main job on the bundled data

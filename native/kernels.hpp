@@ -42,22 +42,30 @@ struct TopkProblem {
   std::int64_t n_queries, n_items, rank, n;
 };
 
+// What descent keeps of a user or item beside its factors, in one place for one access to memory.
+template <class T>
+struct DescentRow {
+  T bias;
+  T bias_shrink;  // t_i = 1 / (1 + η λ) of the bias
+  T shrink;       // s_i, the same of the factors
+  T scale;        // what the factors are still to be multiplied by
+};
+
 // A sweep of stochastic gradient descent; see descent.cpp for the step.
 template <class T>
 struct DescentProblem {
   const std::int32_t* users;  // (ratings,) block by block
   const std::int32_t* items;
-  const T* values;            // (ratings,) less their mean
-  const T* user_shrink;       // (users,) s_i = 1 / (1 + η λ_i)
-  const T* item_shrink;
-  const T* user_bias_shrink;  // (users,) the same of the biases
-  const T* item_bias_shrink;
-  T rate;                     // η
-  std::int64_t rank;          // a multiple of descent_multiple; the columns beyond the true rank are zero
-  T *user_factors, *user_bias, *item_factors, *item_bias;
+  const T* values;    // (ratings,) less their mean
+  T rate;             // η
+  std::int64_t rank;  // a multiple of descent_multiple; the columns beyond the true rank are zero
+  T *user_factors, *item_factors;
+  DescentRow<T> *user_rows, *item_rows;
 };
 
 inline constexpr std::int64_t descent_multiple = 32;  // two of the widest vectors of float
+
+inline constexpr std::int64_t descent_stretches = 8;  // the ratings of a part are taken from so many places in turn
 
 inline constexpr std::int64_t topk_block = 64;  // queries that share one pass over the items
 

@@ -82,20 +82,22 @@ double descend(In<std::int32_t, 1> users, In<std::int32_t, 1> items, In<T, 1> va
                In<std::int32_t, 1> rounds, In<T, 1> user_shrink, In<T, 1> item_shrink, In<T, 1> user_bias_shrink,
                In<T, 1> item_bias_shrink, double rate, Out<T, 2> user_factors, Out<T, 1> user_bias,
                Out<T, 2> item_factors, Out<T, 1> item_bias, int threads) {
+  const std::int64_t rank = length(user_factors, 1);
+  auto user_rows = descent_rows(user_bias.data(), user_bias_shrink.data(), user_shrink.data(), length(user_bias));
+  auto item_rows = descent_rows(item_bias.data(), item_bias_shrink.data(), item_shrink.data(), length(item_bias));
   const DescentProblem<T> problem{users.data(),
                                   items.data(),
                                   values.data(),
-                                  user_shrink.data(),
-                                  item_shrink.data(),
-                                  user_bias_shrink.data(),
-                                  item_bias_shrink.data(),
                                   static_cast<T>(rate),
-                                  length(user_factors, 1),
+                                  rank,
                                   user_factors.data(),
-                                  user_bias.data(),
                                   item_factors.data(),
-                                  item_bias.data()};
-  return descend_all_blocks(problem, starts.data(), rounds.data(), length(rounds), threads, Run{});
+                                  user_rows.data(),
+                                  item_rows.data()};
+  const double error = descend_all_blocks(problem, starts.data(), rounds.data(), length(rounds), threads, Run{});
+  finish_descent(user_rows, user_factors.data(), rank, user_bias.data());
+  finish_descent(item_rows, item_factors.data(), rank, item_bias.data());
+  return error;
 }
 
 void group_keys(In<std::int32_t, 1> keys, Out<std::int64_t, 1> indptr, Out<std::int64_t, 1> order) {
@@ -168,6 +170,7 @@ void bind(nb::module_& m) {
 NB_MODULE(_native, m) {
   define(m, "group", &group_keys);
   m.attr("descent_multiple") = descent_multiple;
+  m.attr("descent_stretches") = descent_stretches;
   define(m, "similarities", &similarity_rows);
   define(m, "neighbour_pairs", &neighbour_pairs);
   define(m, "neighbour_rows", &neighbour_rows);

@@ -174,6 +174,21 @@ void topk_all_queries(const TopkProblem<T>& problem, std::int32_t* out_items, T*
   }
 }
 
+// The rows of one side for descent, from arrays (rows,); back into them, every scale multiplied in.
+template <class T>
+std::vector<DescentRow<T>> descent_rows(const T* bias, const T* bias_shrink, const T* shrink, std::int64_t rows) {
+  std::vector<DescentRow<T>> result(rows);
+  for (std::int64_t i = 0; i < rows; ++i) result[i] = {bias[i], bias_shrink[i], shrink[i], T(1)};
+  return result;
+}
+template <class T>
+void finish_descent(const std::vector<DescentRow<T>>& rows, T* factors, std::int64_t rank, T* bias) {
+  for (const DescentRow<T>& row : rows) {
+    *bias++ = row.bias;
+    for (const T* end = factors + rank; factors < end; ++factors) *factors *= row.scale;
+  }
+}
+
 // One sweep of descent over blocks × blocks parts of the ratings; part (a, c) has the users of block a and
 // the items of block c, ratings [starts[a · blocks + c], starts[a · blocks + c + 1]). In a round, block a meets
 // items a + rounds[round], so parts of a round share nobody; a part waits for those of the round before that have
@@ -184,15 +199,25 @@ double descend_all_blocks(const DescentProblem<T>& problem, const std::int64_t* 
   const auto& kernel = kernels<T>();
   std::vector<double> errors(blocks * blocks);
   std::vector<std::atomic<std::int64_t>> users_done(blocks), items_done(blocks);  // rounds
+  std::vector<std::atomic<bool>> taken(blocks);                                   // users
+  // Does one part that need not wait. There is one, or another thread is at what it waits for, which ends.
   run(blocks * blocks, static_cast<int>(std::min<std::int64_t>(threads, blocks)), [&](std::int64_t t, int) {
-    const std::int64_t round = t / blocks, a = t % blocks, c = (a + rounds[round]) % blocks;
-    // What is waited for was begun before, so it ends, even where no further task begins.
-    while (users_done[a].load(std::memory_order_acquire) < round ||
-           items_done[c].load(std::memory_order_acquire) < round)
-      std::this_thread::yield();
-    errors[t] = kernel.descend(problem, starts[a * blocks + c], starts[a * blocks + c + 1]);
-    users_done[a].store(round + 1, std::memory_order_release);
-    items_done[c].store(round + 1, std::memory_order_release);
+    for (std::int64_t look = t;; ++look) {
+      const std::int64_t a = look % blocks;
+      if (!taken[a].exchange(true, std::memory_order_acquire)) {
+        const std::int64_t round = users_done[a].load(std::memory_order_relaxed);
+        const std::int64_t c = round < blocks ? (a + rounds[round]) % blocks : 0;
+        const bool ready = round < blocks && items_done[c].load(std::memory_order_acquire) == round;
+        if (ready) {
+          errors[round * blocks + a] = kernel.descend(problem, starts[a * blocks + c], starts[a * blocks + c + 1]);
+          users_done[a].store(round + 1, std::memory_order_relaxed);
+          items_done[c].store(round + 1, std::memory_order_release);
+        }
+        taken[a].store(false, std::memory_order_release);
+        if (ready) return;
+      }
+      if (look - t >= blocks) std::this_thread::yield();
+    }
   });
   double total = 0;
   for (double error : errors) total += error;

@@ -1,6 +1,7 @@
-"""Everything that must hold before a change lands: install into .venv, lint, types, tests.
+"""Everything that must hold before a change lands: install into .venv, lint, types, tests, and the kernels' tests
+at every vector width and under sanitizers (``check_kernels.py``).
 
-    python3 scripts/check.py [pytest arguments]
+    python3 scripts/check.py [pytest arguments]     with arguments, the tests they name and no others
 
 Needs Python 3.11 or later, a C++20 compiler and a package registry; nothing else.
 """
@@ -36,7 +37,11 @@ def main() -> None:
     run(python, "-m", "ruff", "check")
     run(python, "-m", "ruff", "format", "--check")
     run(python, "-m", "mypy")
+    # The matrices of the tests are small: with a thread for each processor NumPy waits more than it computes.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     run(python, "-m", "pytest", *sys.argv[1:])
+    if not sys.argv[1:]:
+        run(python, "scripts/check_kernels.py")
 
 
 if __name__ == "__main__":

@@ -36,15 +36,19 @@ def test_contract(dtype):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-5), ("float64", 1e-13)])
 @pytest.mark.parametrize("blocks", [1, 3, 5])
-def test_the_kernel_takes_the_steps_of_its_twin(dtype, tolerance, blocks):
+@pytest.mark.parametrize(
+    ("multiple", "shrink"), [(1, 0.9), (2, 0.9), (3, 0.9), (4, 0.9), (5, 0.9), (2, 1e-6)]
+)
+def test_the_kernel_takes_the_steps_of_its_twin(multiple, shrink, dtype, tolerance, blocks):
+    """Each way to hold a row, and so much regularization that a row is all but gone after a few ratings."""
     rng = np.random.default_rng(blocks)
-    users, items, n, rank = 20, 15, 300, 2 * kernels.DESCENT_MULTIPLE
+    users, items, n, rank = 20, 15, 300, multiple * kernels.DESCENT_MULTIPLE
     user, item = rng.integers(0, users, n).astype(np.int32), rng.integers(0, items, n).astype(np.int32)
     part = (user % blocks) * blocks + item % blocks
     starts, order = kernels.group(part.astype(np.int32), blocks**2)
     fixed = [user[order], item[order], rng.normal(size=n).astype(dtype), starts]
     fixed += [rng.permutation(blocks).astype(np.int32)]
-    fixed += [rng.uniform(0.9, 1, rows).astype(dtype) for rows in (users, items, users, items)]
+    fixed += [rng.uniform(shrink, 1, rows).astype(dtype) for rows in (users, items, users, items)]
     moved = [
         rng.normal(0, 0.3, shape).astype(dtype) for shape in ((users, rank), users, (items, rank), items)
     ]
@@ -55,6 +59,16 @@ def test_the_kernel_takes_the_steps_of_its_twin(dtype, tolerance, blocks):
         assert kernels.descend(*fixed, 0.05, *found, threads=threads) == pytest.approx(error, rel=tolerance)
         for mine, its in zip(found, expected):
             assert_allclose(mine, its, rtol=tolerance, atol=tolerance)
+
+
+def test_zeros_begin_with_a_cache_line():
+    for dtype in ("float32", "float64"):
+        zeros = kernels.aligned_zeros(3, 5, dtype)
+        assert zeros.shape == (3, 5)
+        assert zeros.dtype == dtype
+        assert zeros.ctypes.data % 64 == 0
+        assert not zeros.any()
+    assert kernels.aligned_zeros(0, 32, "float32").shape == (0, 32)
 
 
 def test_a_step_is_down_the_gradient():

@@ -73,6 +73,18 @@ def test_rows_of_all_lengths(rank, solver, biases, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("biases", ["joint", "sequential", None])
+@pytest.mark.parametrize("solver", ["auto", "cholesky", "primal", "cg"])  # no dual of such a size
+@pytest.mark.parametrize("rank", [1, 8, 33, 64])
+def test_rows_of_many_thousand_ratings(rank, solver, biases, dtype):
+    lengths = [4095, 4096, 4097, 20_000, 3]
+    p = problem(np.random.default_rng(rank), lengths, rank, dtype)
+    fast, slow = both(p, mean=3.1 if biases else 0.0, biases=biases, solver=solver, cg_steps=400, threads=2)
+    for got, want in zip(fast, slow):
+        assert_allclose(got, want, rtol=TOL[dtype], atol=TOL[dtype] * np.abs(want).max())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("steps", [1, 2, 3, 5])
 @pytest.mark.parametrize("rank", [1, 6, 16, 65])
 def test_conjugate_gradient_step_by_step(rank, steps, dtype):

@@ -229,7 +229,19 @@ def topk(
     return out_items, out_scores
 
 
+def aligned_zeros(rows: int, columns: int, dtype: str) -> Floats:
+    """Zeros (rows, columns) that begin with a cache line, so that no vector of a row lies across two."""
+    line = 64
+    size = rows * columns * np.dtype(dtype).itemsize
+    memory = np.zeros(size + line, np.uint8)
+    begin = -memory.ctypes.data % line
+    return memory[begin : begin + size].view(dtype).reshape(rows, columns)
+
+
 DESCENT_MULTIPLE = int(_native.descent_multiple)  # factors for ``descend`` are padded to so many columns
+DESCENT_STRETCHES = int(
+    _native.descent_stretches
+)  # it takes the ratings of a part from so many places in turn
 
 
 def descend(
@@ -257,8 +269,10 @@ def descend(
     s = ``user_shrink`` (users,), ``item_shrink`` (items,) and t = ``user_bias_shrink``, ``item_bias_shrink``.
     ``users``, ``items`` and ``values`` (ratings,) stand part by part: part (a, c) is
     [starts[a·B + c], starts[a·B + c + 1]) for B = len(rounds) blocks of users and of items, which must share
-    nobody. In round r, block a meets items (a + rounds[r]) mod B; ``rounds`` is a permutation. Factors
-    (users, K), (items, K) and biases change in place; K is a multiple of ``DESCENT_MULTIPLE``.
+    nobody. In round r, block a meets items (a + rounds[r]) mod B; ``rounds`` is a permutation. The ratings of a part
+    are visited in turn from ``DESCENT_STRETCHES`` stretches of equal length: one from each, then the next of each.
+    Factors (users, K), (items, K) and biases change in place; K is a multiple of ``DESCENT_MULTIPLE``. They are best
+    made by ``aligned_zeros``.
 
     Returns Σ e² as met on the way.
     """

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.kernels import Biases, Floats, Int32, Int64, Solver
+from cofactor.kernels import DESCENT_STRETCHES, Biases, Floats, Int32, Int64, Solver
 
 
 def group(keys: Int32, n: int) -> tuple[Int64, Int64]:
@@ -174,13 +174,15 @@ def descend(
     *,
     threads: int | None = None,
 ) -> float:
-    """Round by round, block by block, rating by rating."""
+    """Round by round, block by block, rating by rating: those of a part from several stretches in turn."""
     U, b, V, c = user_factors, user_bias, item_factors, item_bias
     blocks, total = len(rounds), 0.0
     for step in rounds:
         for a in range(blocks):
             part = a * blocks + (a + step) % blocks
-            for r in range(starts[part], starts[part + 1]):
+            begin, end = starts[part], starts[part + 1]
+            stretch = -((begin - end) // DESCENT_STRETCHES)
+            for r in (r for at in range(begin, begin + stretch) for r in range(at, end, stretch)):
                 i, j = users[r], items[r]
                 e = values[r] - b[i] - c[j] - U[i] @ V[j]
                 total += float(e) ** 2

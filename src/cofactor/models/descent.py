@@ -34,7 +34,8 @@ class SGD(FactorModel):
     ``ALS`` does, which has: a start of small positive factors and a short descent are a regularization, too.
 
     The table is cut into blocks of users × blocks of items, and blocks that share nobody are visited side by side,
-    in an order that depends on the seed alone: results are the same for any number of threads, to the bit.
+    in an order that depends on the seed alone: results are the same for any number of threads, to the bit. A thread
+    that finds the next part waiting for another takes one that does not, so this costs no time (``benchmarks``).
 
     Args:
         rank: K, the number of factors; at least 1 and at most the number of items.
@@ -110,7 +111,7 @@ class SGD(FactorModel):
         row_reg = [self._row_reg(rows.counts) for rows in sides]
         shares = [reg / rows.counts for reg, rows in zip(row_reg, sides)]
         padded = -(-self.rank // kernels.DESCENT_MULTIPLE) * kernels.DESCENT_MULTIPLE
-        factors = [np.zeros((len(rows), padded), self.dtype) for rows in sides]
+        factors = [kernels.aligned_zeros(len(rows), padded, self.dtype) for rows in sides]
         biases = [np.zeros(len(rows), self.dtype) for rows in sides]
         for own in factors:
             start = rng.random((len(own), self.rank), np.float32)
