@@ -59,7 +59,7 @@ struct DescentProblem {
 
 inline constexpr std::int64_t descent_multiple = 32;  // two of the widest vectors of float
 
-inline constexpr std::int64_t topk_block = 64;  // queries that share one pass over the items
+inline constexpr std::int64_t topk_block = 256;  // queries that share one pass over the items
 
 // The kernels of one instruction set.
 template <class T>

@@ -10,7 +10,7 @@
 
 namespace cofactor::COFACTOR_ISA {
 
-static constexpr int kQueries = 8;  // queries in registers at a time
+static constexpr std::int64_t kChunkBytes = 1 << 18;
 
 // The n best so far, as a binary heap with the worst on top.
 template <class T>
@@ -70,78 +70,133 @@ static inline bool contains(const std::int32_t* sorted, std::int64_t n, std::int
   return low < n && sorted[low] == value;
 }
 
+// Queries side by side, a lane each: as many as fill kVectors vectors.
+static constexpr int kVectors = 4;
+// Sums in registers at a time: with the vectors of queries and one of an item they fill the register file.
+static constexpr int kSums = COFACTOR_VECTOR_BYTES == 64 ? 24 : 12;
+
+// A panel of queries on its way through the items.
+template <class T>
+struct Panel {
+  const T* queries;  // (rank, lanes), transposed
+  T* bars;           // (lanes,) what a score must exceed; ∞ in lanes without a query
+  Best<T>* best;     // (queries,)
+  std::int64_t first, count;  // queries
+};
+
+template <class T>
+static void offer(const TopkProblem<T>& p, Panel<T>& panel, std::int64_t lane, std::int32_t item, T score) {
+  const std::int64_t skip = p.skip_indptr[panel.first + lane], end = p.skip_indptr[panel.first + lane + 1];
+  if (contains(p.skip_indices + skip, end - skip, item)) return;
+  Best<T>& best = panel.best[lane];
+  best.offer(item, score);
+  if (best.count == best.capacity) panel.bars[lane] = best.scores[0];
+}
+
+// Items [begin, end) for a panel of V vectors of L lanes, I items at a time.
+template <class T, int L, int V>
+static void scan(const TopkProblem<T>& p, Panel<T>& panel, std::int64_t begin, std::int64_t end) {
+  typedef T vec __attribute__((vector_size(L * sizeof(T))));
+  constexpr int I = kSums / (V < 2 ? 2 : V);
+  const std::int64_t rank = p.rank;
+  for (std::int64_t j0 = begin; j0 < end; j0 += I) {
+    const T* item[I];  // the last item stands in for missing ones
+    vec sum[I][V];
+#pragma GCC unroll 12
+    for (int i = 0; i < I; ++i) {
+      const std::int64_t j = j0 + i < end ? j0 + i : end - 1;
+      item[i] = p.items + j * rank;
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) sum[i][v] = p.bias[j] - vec{};
+    }
+    for (std::int64_t k = 0; k < rank; ++k) {
+      vec query[V];
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) std::memcpy(&query[v], panel.queries + (k * V + v) * L, sizeof(vec));
+#pragma GCC unroll 12
+      for (int i = 0; i < I; ++i) {
+        const vec value = item[i][k] - vec{};
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) sum[i][v] += value * query[v];
+      }
+    }
+    vec bar[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) std::memcpy(&bar[v], panel.bars + v * L, sizeof(vec));
+    auto above = sum[0][0] > bar[0];
+#pragma GCC unroll 12
+    for (int i = 0; i < I; ++i)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) above |= sum[i][v] > bar[v];
+    std::uint64_t words[sizeof above / 8], any = 0;
+    std::memcpy(words, &above, sizeof words);
+    for (std::uint64_t w : words) any |= w;
+    if (any == 0) continue;
+    T scores[I][V * L];
+    std::memcpy(scores, sum, sizeof scores);
+    for (int i = 0; i < I && j0 + i < end; ++i)
+      for (std::int64_t lane = 0; lane < panel.count; ++lane)
+        if (scores[i][lane] > panel.bars[lane])
+          offer(p, panel, lane, static_cast<std::int32_t>(j0 + i), scores[i][lane]);
+  }
+}
+
+template <class T>
+static constexpr std::int64_t panel_lanes = kVectors * Simd<T>::width;
+
 template <class T>
 static std::size_t topk_scratch(const TopkProblem<T>& p) {
-  constexpr std::int64_t lanes = 2 * Simd<T>::width;
-  return sizeof(T) * (p.rank * lanes + lanes + topk_block * p.rank) + 64;
+  const std::int64_t lanes = topk_block + panel_lanes<T>;
+  return sizeof(T) * lanes * (p.rank + 1) + 64;
 }
 
 template <class T>
 static void topk(const TopkProblem<T>& p, std::int64_t query_begin, std::int64_t query_end, std::int64_t item_begin,
                  std::int64_t item_end, std::int32_t* out_items, T* out_scores, void* scratch) {
-  using S = Simd<T>;
-  using vec = typename S::vec;
-  constexpr int W = S::width;
-  constexpr std::int64_t lanes = 2 * W;
-  const T lowest = -__builtin_inf();
-
-  T* panel = reinterpret_cast<T*>((reinterpret_cast<std::uintptr_t>(scratch) + 63) / 64 * 64);
-  T* panel_bias = panel + p.rank * lanes;
+  constexpr int W = Simd<T>::width, narrow = 16 / sizeof(T);
+  const T infinity = __builtin_inf();
+  T* room = reinterpret_cast<T*>((reinterpret_cast<std::uintptr_t>(scratch) + 63) / 64 * 64);
 
   Best<T> best[topk_block];
+  Panel<T> panels[topk_block / W + 1];
+  int n_panels = 0;
   for (std::int64_t q = query_begin; q < query_end; ++q)
     best[q - query_begin] = {out_items + (q - query_begin) * p.n, out_scores + (q - query_begin) * p.n, p.n, 0};
-
-  for (std::int64_t j0 = item_begin; j0 < item_end; j0 += lanes) {
-    const std::int64_t count = item_end - j0 < lanes ? item_end - j0 : lanes;
-    for (std::int64_t l = 0; l < lanes; ++l) {
-      const T* item = p.items + (j0 + l) * p.rank;
-      for (std::int64_t k = 0; k < p.rank; ++k) panel[k * lanes + l] = l < count ? item[k] : T(0);
-      panel_bias[l] = l < count ? p.bias[j0 + l] : lowest;
-    }
-    for (std::int64_t q0 = query_begin; q0 < query_end; q0 += kQueries) {
-      const std::int64_t some = query_end - q0 < kQueries ? query_end - q0 : kQueries;
-      const T* query[kQueries];  // the last query stands in for missing ones
-      for (int a = 0; a < kQueries; ++a) query[a] = p.queries + (q0 + (a < some ? a : some - 1)) * p.rank;
-      vec low[kQueries], high[kQueries];
-#pragma GCC unroll 8
-      for (int a = 0; a < kQueries; ++a) low[a] = S::load(panel_bias), high[a] = S::load(panel_bias + W);
-      for (std::int64_t k = 0; k < p.rank; ++k) {
-        const vec left = S::load(panel + k * lanes), right = S::load(panel + k * lanes + W);
-#pragma GCC unroll 8
-        for (int a = 0; a < kQueries; ++a) {
-          const vec u = S::fill(query[a][k]);
-          low[a] += u * left;
-          high[a] += u * right;
-        }
-      }
-#pragma GCC unroll 8
-      for (int a = 0; a < kQueries; ++a) {
-        if (a >= some) break;
-        Best<T>& mine = best[q0 - query_begin + a];
-        T threshold = mine.count == mine.capacity ? mine.scores[0] : lowest;
-        const vec bar = S::fill(threshold);
-        if (!S::any_greater(low[a], bar) && !S::any_greater(high[a], bar)) continue;
-        T score[lanes];
-        S::store(score, low[a]);
-        S::store(score + W, high[a]);
-        const std::int64_t skip = p.skip_indptr[q0 + a];
-        const std::int64_t n_skip = p.skip_indptr[q0 + a + 1] - skip;
-        for (std::int64_t l = 0; l < count; ++l) {
-          if (!(score[l] > threshold)) continue;
-          const std::int32_t item = static_cast<std::int32_t>(j0 + l);
-          if (contains(p.skip_indices + skip, n_skip, item)) continue;
-          mine.offer(item, score[l]);
-          threshold = mine.count == mine.capacity ? mine.scores[0] : lowest;
-        }
-      }
+  for (std::int64_t q = query_begin; q < query_end; q += panel_lanes<T>) {
+    Panel<T>& panel = panels[n_panels++];
+    panel.first = q, panel.best = best + (q - query_begin);
+    panel.count = query_end - q < panel_lanes<T> ? query_end - q : panel_lanes<T>;
+    const std::int64_t lanes = panel.count <= narrow ? narrow : (panel.count + W - 1) / W * W;
+    for (std::int64_t k = 0; k < p.rank; ++k)
+      for (std::int64_t l = 0; l < lanes; ++l)
+        room[k * lanes + l] = l < panel.count ? p.queries[(q + l) * p.rank + k] : T(0);
+    panel.queries = room, room += p.rank * lanes;
+    for (std::int64_t l = 0; l < lanes; ++l) room[l] = l < panel.count ? -infinity : infinity;
+    panel.bars = room, room += lanes;
+  }
+  // So many items stay in the second-level cache while all panels pass them.
+  const std::int64_t chunk = kChunkBytes / (sizeof(T) * (p.rank + 1)) / kSums * kSums + kSums;
+  for (std::int64_t j = item_begin; j < item_end; j += chunk) {
+    const std::int64_t end = item_end - j < chunk ? item_end : j + chunk;
+    for (int at = 0; at < n_panels; ++at) {
+      Panel<T>& panel = panels[at];
+      if (panel.count <= narrow)
+        scan<T, narrow, 1>(p, panel, j, end);
+      else if (panel.count <= W)
+        scan<T, W, 1>(p, panel, j, end);
+      else if (panel.count <= 2 * W)
+        scan<T, W, 2>(p, panel, j, end);
+      else if (panel.count <= 3 * W)
+        scan<T, W, 3>(p, panel, j, end);
+      else
+        scan<T, W, 4>(p, panel, j, end);
     }
   }
   for (std::int64_t q = query_begin; q < query_end; ++q) {
     Best<T>& mine = best[q - query_begin];
     for (std::int64_t rank = mine.count; rank < p.n; ++rank) {
       mine.items[rank] = -1;
-      mine.scores[rank] = lowest;
+      mine.scores[rank] = -infinity;
     }
     mine.sort();
   }
