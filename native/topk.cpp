@@ -120,14 +120,15 @@ static void scan(const TopkProblem<T>& p, Panel<T>& panel, std::int64_t begin, s
         for (int v = 0; v < V; ++v) sum[i][v] += value * query[v];
       }
     }
-    vec bar[V];
+    auto above = vec{} > vec{};
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) std::memcpy(&bar[v], panel.bars + v * L, sizeof(vec));
-    auto above = sum[0][0] > bar[0];
+    for (int v = 0; v < V; ++v) {
+      vec bar, highest = sum[0][v];
+      std::memcpy(&bar, panel.bars + v * L, sizeof bar);
 #pragma GCC unroll 12
-    for (int i = 0; i < I; ++i)
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) above |= sum[i][v] > bar[v];
+      for (int i = 1; i < I; ++i) highest = highest < sum[i][v] ? sum[i][v] : highest;
+      above |= highest > bar;
+    }
     std::uint64_t words[sizeof above / 8], any = 0;
     std::memcpy(words, &above, sizeof words);
     for (std::uint64_t w : words) any |= w;
