@@ -42,6 +42,20 @@ struct TopkProblem {
   std::int64_t n_queries, n_items, rank, n;
 };
 
+// A share of it: some queries and some items, and what is known of them. As computed, a score is at most
+//   bias_bound_j + query_norm_q · item_norm_j.
+template <class T>
+struct TopkTask {
+  const std::int32_t* queries;  // (n_queries,) which, at most topk_block
+  std::int64_t n_queries;
+  const std::int32_t* items;  // (item_end,) which, ascending; null: all
+  std::int64_t item_begin, item_end;
+  const T* bars;         // by query: only scores above can be among the best; null: −∞ for all
+  const T* query_norms;  // by query; null: nothing is known, and every item is scored
+  const T* item_norms;   // by item
+  const T* bias_bounds;  // by item
+};
+
 // A sweep of stochastic gradient descent; see descent.cpp for the step.
 template <class T>
 struct DescentProblem {
@@ -74,10 +88,11 @@ struct Kernels {
   // Steps for the ratings [begin, end); returns Σ e² as met on the way.
   double (*descend)(const DescentProblem<T>&, std::int64_t begin, std::int64_t end);
   std::size_t (*topk_scratch)(const TopkProblem<T>&);
-  // Best n of items [item_begin, item_end) for queries [query_begin, query_end); out_* are
-  // (query_end − query_begin, n), best first, filled up with item −1.
-  void (*topk)(const TopkProblem<T>&, std::int64_t query_begin, std::int64_t query_end, std::int64_t item_begin,
-               std::int64_t item_end, std::int32_t* out_items, T* out_scores, void* scratch);
+  // Best n of the task's items for each of its queries q, best first, filled up with item −1, to
+  // out_items + q·n and out_scores + q·n.
+  void (*topk)(const TopkProblem<T>&, const TopkTask<T>&, std::int32_t* out_items, T* out_scores, void* scratch);
+  // ‖row‖, rounded up so far that bounds made of it hold for scores as computed.
+  void (*topk_norms)(const T* rows, std::int64_t begin, std::int64_t end, std::int64_t rank, T* norms);
 };
 
 struct InstructionSet {

@@ -37,16 +37,16 @@ struct Simd {
       for (int l = 0; l < half; ++l) lane[l] += lane[l + half];
     return lane[0];
   }
-
-  static inline bool any_greater(vec a, vec b) {
-    const auto mask = a > b;
-    std::uint64_t words[COFACTOR_VECTOR_BYTES / 8];
-    std::memcpy(words, &mask, sizeof words);
-    std::uint64_t any = 0;
-    for (std::uint64_t w : words) any |= w;
-    return any != 0;
-  }
 };
+
+// Whether a lane of a comparison's result is true.
+template <class Mask>
+static inline bool any(Mask mask) {
+  std::uint64_t words[sizeof mask / 8], all = 0;
+  std::memcpy(words, &mask, sizeof words);
+  for (std::uint64_t w : words) all |= w;
+  return all != 0;
+}
 
 template <class T>
 static inline std::int64_t round_up(std::int64_t n) {

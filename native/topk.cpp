@@ -10,8 +10,6 @@
 
 namespace cofactor::COFACTOR_ISA {
 
-static constexpr std::int64_t kChunkBytes = 1 << 18;
-
 // The n best so far, as a binary heap with the worst on top.
 template <class T>
 struct Best {
@@ -74,40 +72,51 @@ static inline bool contains(const std::int32_t* sorted, std::int64_t n, std::int
 static constexpr int kVectors = 4;
 // Sums in registers at a time: with the vectors of queries and one of an item they fill the register file.
 static constexpr int kSums = COFACTOR_VECTOR_BYTES == 64 ? 24 : 12;
+// So much of the items stays in the second-level cache while all panels of a task pass it.
+static constexpr std::int64_t kChunkBytes = 1 << 18;
+
+template <class T>
+static constexpr std::int64_t panel_lanes = kVectors * Simd<T>::width;
 
 // A panel of queries on its way through the items.
 template <class T>
 struct Panel {
-  const T* queries;  // (rank, lanes), transposed
-  T* bars;           // (lanes,) what a score must exceed; ∞ in lanes without a query
-  Best<T>* best;     // (queries,)
-  std::int64_t first, count;  // queries
+  const std::int32_t* which;  // (count,) the queries
+  std::int64_t count;
+  Best<T>* best;  // (count,)
+  T* queries;     // (rank, lanes), transposed
+  T* bars;        // (lanes,) what a score must exceed; ∞ in lanes without a query
+  T* norms;       // (lanes,)
+  std::int64_t unpruned;  // chunks still to come that are not worth the pruning
 };
 
 template <class T>
-static void offer(const TopkProblem<T>& p, Panel<T>& panel, std::int64_t lane, std::int32_t item, T score) {
-  const std::int64_t skip = p.skip_indptr[panel.first + lane], end = p.skip_indptr[panel.first + lane + 1];
-  if (contains(p.skip_indices + skip, end - skip, item)) return;
+static void offer(const TopkProblem<T>& p, const Panel<T>& panel, std::int64_t lane, std::int32_t item, T score) {
+  const std::int64_t q = panel.which[lane], skip = p.skip_indptr[q];
+  if (contains(p.skip_indices + skip, p.skip_indptr[q + 1] - skip, item)) return;
   Best<T>& best = panel.best[lane];
   best.offer(item, score);
   if (best.count == best.capacity) panel.bars[lane] = best.scores[0];
 }
 
-// Items [begin, end) for a panel of V vectors of L lanes, I items at a time.
+// The items begin … begin + count, or those listed, for a panel of V vectors of L lanes.
 template <class T, int L, int V>
-static void scan(const TopkProblem<T>& p, Panel<T>& panel, std::int64_t begin, std::int64_t end) {
+static void scan(const TopkProblem<T>& p, const Panel<T>& panel, std::int32_t begin, const std::int32_t* list,
+                 std::int64_t count) {
   typedef T vec __attribute__((vector_size(L * sizeof(T))));
-  constexpr int I = kSums / (V < 2 ? 2 : V);
+  constexpr int I = kSums / (V < 2 ? 2 : V);  // items at a time
   const std::int64_t rank = p.rank;
-  for (std::int64_t j0 = begin; j0 < end; j0 += I) {
-    const T* item[I];  // the last item stands in for missing ones
+  for (std::int64_t at = 0; at < count; at += I) {
+    std::int32_t item[I];  // the last one stands in for missing ones
+    const T* factors[I];
     vec sum[I][V];
 #pragma GCC unroll 12
     for (int i = 0; i < I; ++i) {
-      const std::int64_t j = j0 + i < end ? j0 + i : end - 1;
-      item[i] = p.items + j * rank;
+      const std::int64_t place = at + i < count ? at + i : count - 1;
+      item[i] = list == nullptr ? static_cast<std::int32_t>(begin + place) : list[place];
+      factors[i] = p.items + item[i] * rank;
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) sum[i][v] = p.bias[j] - vec{};
+      for (int v = 0; v < V; ++v) sum[i][v] = p.bias[item[i]] - vec{};
     }
     for (std::int64_t k = 0; k < rank; ++k) {
       vec query[V];
@@ -115,7 +124,7 @@ static void scan(const TopkProblem<T>& p, Panel<T>& panel, std::int64_t begin, s
       for (int v = 0; v < V; ++v) std::memcpy(&query[v], panel.queries + (k * V + v) * L, sizeof(vec));
 #pragma GCC unroll 12
       for (int i = 0; i < I; ++i) {
-        const vec value = item[i][k] - vec{};
+        const vec value = factors[i][k] - vec{};
 #pragma GCC unroll 4
         for (int v = 0; v < V; ++v) sum[i][v] += value * query[v];
       }
@@ -129,72 +138,114 @@ static void scan(const TopkProblem<T>& p, Panel<T>& panel, std::int64_t begin, s
       for (int i = 1; i < I; ++i) highest = highest < sum[i][v] ? sum[i][v] : highest;
       above |= highest > bar;
     }
-    std::uint64_t words[sizeof above / 8], any = 0;
-    std::memcpy(words, &above, sizeof words);
-    for (std::uint64_t w : words) any |= w;
-    if (any == 0) continue;
+    if (!any(above)) continue;
     T scores[I][V * L];
     std::memcpy(scores, sum, sizeof scores);
-    for (int i = 0; i < I && j0 + i < end; ++i)
+    for (int i = 0; i < I && at + i < count; ++i)
       for (std::int64_t lane = 0; lane < panel.count; ++lane)
-        if (scores[i][lane] > panel.bars[lane])
-          offer(p, panel, lane, static_cast<std::int32_t>(j0 + i), scores[i][lane]);
+        if (scores[i][lane] > panel.bars[lane]) offer(p, panel, lane, item[i], scores[i][lane]);
   }
 }
 
+// Writes those of the items begin … begin + count to `list` whose bound exceeds the bar of a query; returns how many.
 template <class T>
-static constexpr std::int64_t panel_lanes = kVectors * Simd<T>::width;
+static std::int64_t promising(const TopkTask<T>& task, const Panel<T>& panel, std::int64_t begin, std::int64_t count,
+                              std::int32_t* list) {
+  using S = Simd<T>;
+  using vec = typename S::vec;
+  constexpr int W = S::width;
+  std::int64_t found = 0;
+  for (std::int64_t at = 0; at < count; at += W) {
+    const std::int64_t some = count - at < W ? count - at : W;
+    T room[2][W] = {};
+    const T* norms = task.item_norms + begin + at;
+    const T* biases = task.bias_bounds + begin + at;
+    if (some < W) {
+      std::memcpy(room[0], norms, some * sizeof(T)), norms = room[0];
+      std::memcpy(room[1], biases, some * sizeof(T)), biases = room[1];
+    }
+    const vec norm = S::load(norms), bias = S::load(biases);
+    auto above = vec{} > vec{};
+    for (std::int64_t lane = 0; lane < panel.count; ++lane)  // not ≤, so that what is not a number counts
+      above |= ~(bias + S::fill(panel.norms[lane]) * norm <= S::fill(panel.bars[lane]));
+    if (!any(above)) continue;
+    decltype(above[0] + 0) hit[W];
+    std::memcpy(hit, &above, sizeof above);
+    for (std::int64_t l = 0; l < some; ++l) {
+      list[found] = static_cast<std::int32_t>(begin + at + l);
+      found += hit[l] != 0;
+    }
+  }
+  return found;
+}
+
+template <class T>
+static std::int64_t topk_chunk(const TopkProblem<T>& p) {
+  return kChunkBytes / static_cast<std::int64_t>(sizeof(T) * (p.rank + 1)) / kSums * kSums + kSums;
+}
 
 template <class T>
 static std::size_t topk_scratch(const TopkProblem<T>& p) {
   const std::int64_t lanes = topk_block + panel_lanes<T>;
-  return sizeof(T) * lanes * (p.rank + 1) + 64;
+  return sizeof(T) * lanes * (p.rank + 2) + sizeof(std::int32_t) * topk_chunk(p) + 64;
 }
 
 template <class T>
-static void topk(const TopkProblem<T>& p, std::int64_t query_begin, std::int64_t query_end, std::int64_t item_begin,
-                 std::int64_t item_end, std::int32_t* out_items, T* out_scores, void* scratch) {
+static void topk(const TopkProblem<T>& p, const TopkTask<T>& task, std::int32_t* out_items, T* out_scores,
+                 void* scratch) {
   constexpr int W = Simd<T>::width, narrow = 16 / sizeof(T);
   const T infinity = __builtin_inf();
   T* room = reinterpret_cast<T*>((reinterpret_cast<std::uintptr_t>(scratch) + 63) / 64 * 64);
 
   Best<T> best[topk_block];
+  for (std::int64_t at = 0; at < task.n_queries; ++at) {
+    const std::int64_t q = task.queries[at];
+    best[at] = {out_items + q * p.n, out_scores + q * p.n, p.n, 0};
+  }
   Panel<T> panels[topk_block / W + 1];
   int n_panels = 0;
-  for (std::int64_t q = query_begin; q < query_end; ++q)
-    best[q - query_begin] = {out_items + (q - query_begin) * p.n, out_scores + (q - query_begin) * p.n, p.n, 0};
-  for (std::int64_t q = query_begin; q < query_end; q += panel_lanes<T>) {
+  for (std::int64_t at = 0; at < task.n_queries; at += panel_lanes<T>) {
     Panel<T>& panel = panels[n_panels++];
-    panel.first = q, panel.best = best + (q - query_begin);
-    panel.count = query_end - q < panel_lanes<T> ? query_end - q : panel_lanes<T>;
+    panel.count = task.n_queries - at < panel_lanes<T> ? task.n_queries - at : panel_lanes<T>;
+    panel.which = task.queries + at, panel.best = best + at, panel.unpruned = 0;
     const std::int64_t lanes = panel.count <= narrow ? narrow : (panel.count + W - 1) / W * W;
-    for (std::int64_t k = 0; k < p.rank; ++k)
-      for (std::int64_t l = 0; l < lanes; ++l)
-        room[k * lanes + l] = l < panel.count ? p.queries[(q + l) * p.rank + k] : T(0);
-    panel.queries = room, room += p.rank * lanes;
-    for (std::int64_t l = 0; l < lanes; ++l) room[l] = l < panel.count ? -infinity : infinity;
-    panel.bars = room, room += lanes;
-  }
-  // So many items stay in the second-level cache while all panels pass them.
-  const std::int64_t chunk = kChunkBytes / (sizeof(T) * (p.rank + 1)) / kSums * kSums + kSums;
-  for (std::int64_t j = item_begin; j < item_end; j += chunk) {
-    const std::int64_t end = item_end - j < chunk ? item_end : j + chunk;
-    for (int at = 0; at < n_panels; ++at) {
-      Panel<T>& panel = panels[at];
-      if (panel.count <= narrow)
-        scan<T, narrow, 1>(p, panel, j, end);
-      else if (panel.count <= W)
-        scan<T, W, 1>(p, panel, j, end);
-      else if (panel.count <= 2 * W)
-        scan<T, W, 2>(p, panel, j, end);
-      else if (panel.count <= 3 * W)
-        scan<T, W, 3>(p, panel, j, end);
-      else
-        scan<T, W, 4>(p, panel, j, end);
+    panel.queries = room, panel.bars = room + p.rank * lanes, panel.norms = panel.bars + lanes;
+    room = panel.norms + lanes;
+    for (std::int64_t l = 0; l < lanes; ++l) {
+      const std::int64_t q = l < panel.count ? panel.which[l] : -1;
+      for (std::int64_t k = 0; k < p.rank; ++k)
+        panel.queries[k * lanes + l] = q < 0 ? T(0) : p.queries[q * p.rank + k];
+      panel.bars[l] = q < 0 ? infinity : task.bars == nullptr ? -infinity : task.bars[q];
+      panel.norms[l] = q < 0 || task.query_norms == nullptr ? T(0) : task.query_norms[q];
     }
   }
-  for (std::int64_t q = query_begin; q < query_end; ++q) {
-    Best<T>& mine = best[q - query_begin];
+  std::int32_t* room_for_list = reinterpret_cast<std::int32_t*>(room);
+  const std::int64_t chunk = topk_chunk(p);
+  for (std::int64_t j = task.item_begin; j < task.item_end; j += chunk) {
+    const std::int64_t all = task.item_end - j < chunk ? task.item_end - j : chunk;
+    for (int at = 0; at < n_panels; ++at) {
+      Panel<T>& panel = panels[at];
+      const std::int32_t* list = task.items == nullptr ? nullptr : task.items + j;
+      std::int64_t count = all;
+      if (task.query_norms != nullptr && --panel.unpruned < 0) {
+        list = room_for_list, count = promising(task, panel, j, all, room_for_list);
+        if (count > all / 4 * 3) panel.unpruned = 16;
+      }
+      const std::int32_t begin = static_cast<std::int32_t>(j);
+      if (panel.count <= narrow)
+        scan<T, narrow, 1>(p, panel, begin, list, count);
+      else if (panel.count <= W)
+        scan<T, W, 1>(p, panel, begin, list, count);
+      else if (panel.count <= 2 * W)
+        scan<T, W, 2>(p, panel, begin, list, count);
+      else if (panel.count <= 3 * W)
+        scan<T, W, 3>(p, panel, begin, list, count);
+      else
+        scan<T, W, 4>(p, panel, begin, list, count);
+    }
+  }
+  for (std::int64_t at = 0; at < task.n_queries; ++at) {
+    Best<T>& mine = best[at];
     for (std::int64_t rank = mine.count; rank < p.n; ++rank) {
       mine.items[rank] = -1;
       mine.scores[rank] = -infinity;
@@ -204,9 +255,28 @@ static void topk(const TopkProblem<T>& p, std::int64_t query_begin, std::int64_t
 }
 
 template <class T>
+static void topk_norms(const T* rows, std::int64_t begin, std::int64_t end, std::int64_t rank, T* norms) {
+  using S = Simd<T>;
+  constexpr T epsilon = sizeof(T) == 4 ? T(0x1p-23) : T(0x1p-52), smallest = sizeof(T) == 4 ? T(0x1p-126) : T(0x1p-1022);
+  // A sum of n rounded terms is off by less than n ε / 2 of the sum of their sizes; squares too small to be held by
+  // less than `smallest` each.
+  const T up = 1 + (rank + 16) * epsilon;
+  for (std::int64_t i = begin; i < end; ++i) {
+    const T* row = rows + i * rank;
+    typename S::vec squares{};
+    std::int64_t k = 0;
+    for (; k + S::width <= rank; k += S::width) squares += S::load(row + k) * S::load(row + k);
+    T sum = S::sum(squares) + rank * smallest;
+    for (; k < rank; ++k) sum += row[k] * row[k];
+    norms[i] = (sizeof(T) == 4 ? __builtin_sqrtf(sum) : __builtin_sqrt(sum)) * up;
+  }
+}
+
+template <class T>
 void topk_kernels(Kernels<T>& to) {
   to.topk_scratch = topk_scratch<T>;
   to.topk = topk<T>;
+  to.topk_norms = topk_norms<T>;
 }
 template void topk_kernels(Kernels<float>&);
 template void topk_kernels(Kernels<double>&);
