@@ -42,8 +42,7 @@ struct TopkProblem {
   std::int64_t n_queries, n_items, rank, n;
 };
 
-// A share of it: some queries and some items, and what is known of them. As computed, a score is at most
-//   bias_bound_j + query_norm_q · item_norm_j.
+// A share of it: some queries and some items, and what is known of them.
 template <class T>
 struct TopkTask {
   const std::int32_t* queries;  // (n_queries,) which, at most topk_block
@@ -53,7 +52,6 @@ struct TopkTask {
   const T* bars;         // by query: only scores above can be among the best; null: −∞ for all
   const T* query_norms;  // by query; null: nothing is known, and every item is scored
   const T* item_norms;   // by item
-  const T* bias_bounds;  // by item
 };
 
 // A sweep of stochastic gradient descent; see descent.cpp for the step.
@@ -91,7 +89,10 @@ struct Kernels {
   // Best n of the task's items for each of its queries q, best first, filled up with item −1, to
   // out_items + q·n and out_scores + q·n.
   void (*topk)(const TopkProblem<T>&, const TopkTask<T>&, std::int32_t* out_items, T* out_scores, void* scratch);
-  // ‖row‖, rounded up so far that bounds made of it hold for scores as computed.
+  // Lists the items [item_begin, item_end) that may score more than `bar` for a query of this norm; returns how many.
+  std::int64_t (*topk_promising)(const TopkProblem<T>&, const T* item_norms, std::int64_t item_begin,
+                                 std::int64_t item_end, T query_norm, T bar, std::int32_t* list);
+  // ‖row‖, rounded up so far that  bias_j + ‖query_q‖ ‖item_j‖  bounds scores as they are computed.
   void (*topk_norms)(const T* rows, std::int64_t begin, std::int64_t end, std::int64_t rank, T* norms);
 };
 

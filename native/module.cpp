@@ -68,21 +68,13 @@ void predict(In<std::int32_t, 1> users, In<std::int32_t, 1> items, In<T, 2> user
                     item_factors.data(), item_bias.data(), mean, length(user_factors, 1), out.data(), threads, Run{});
 }
 
-// `item_norms` is empty, or of topk_norms.
 template <class T>
 void topk(In<T, 2> queries, In<T, 2> items, In<T, 1> bias, In<std::int64_t, 1> skip_indptr,
-          In<std::int32_t, 1> skip_indices, In<T, 1> item_norms, Out<std::int32_t, 2> out_items, Out<T, 2> out_scores,
-          int threads) {
+          In<std::int32_t, 1> skip_indices, Out<std::int32_t, 2> out_items, Out<T, 2> out_scores, int threads) {
   const TopkProblem<T> problem{queries.data(),      items.data(),   bias.data(),        skip_indptr.data(),
                                skip_indices.data(), length(queries), length(items),     length(queries, 1),
                                length(out_items, 1)};
-  topk_all_queries(problem, length(item_norms) > 0 ? item_norms.data() : nullptr, out_items.data(), out_scores.data(),
-                   threads, Run{});
-}
-
-template <class T>
-void topk_norms(In<T, 2> rows, Out<T, 1> norms, int threads) {
-  topk_all_norms(rows.data(), length(rows), length(rows, 1), norms.data(), threads, Run{});
+  topk_all_queries(problem, out_items.data(), out_scores.data(), threads, Run{});
 }
 
 template <class T>
@@ -168,7 +160,6 @@ void bind(nb::module_& m) {
   define(m, "solve_rows", &solve_rows<T>);
   define(m, "predict", &predict<T>);
   define(m, "topk", &topk<T>);
-  define(m, "topk_norms", &topk_norms<T>);
   define(m, "descend", &descend<T>);
 }
 

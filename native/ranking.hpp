@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -69,51 +70,42 @@ void topk_all_norms(const T* rows, std::int64_t n, std::int64_t rank, T* norms, 
   });
 }
 
-// The best n items of all queries: out_* are (n_queries, n), best first, filled up with item −1. `item_norms`, of
-// topk_all_norms, may be null; they are then computed where it pays.
+// The best n items of all queries: out_* are (n_queries, n), best first, filled up with item −1.
 template <class T, class Run>
-void topk_all_queries(const TopkProblem<T>& problem, const T* item_norms, std::int32_t* out_items, T* out_scores,
-                      int threads, Run&& run) {
+void topk_all_queries(const TopkProblem<T>& problem, std::int32_t* out_items, T* out_scores, int threads, Run&& run) {
   const std::int64_t n_queries = problem.n_queries, n_items = problem.n_items, rank = problem.rank, n = problem.n;
   if (n_queries == 0) return;
   std::vector<std::int32_t> order(n_queries);
   std::iota(order.begin(), order.end(), 0);
   TopkTask<T> task{};
   task.item_end = n_items;
-  // Pruning costs some operations for each item and query, scores of the first items, and the norms.
+  // What it takes to leave items out: a pass over all items for their norms, the scores of the first ones, and some
+  // operations for each item and query.
   const std::int64_t first = std::max(8 * n, std::clamp<std::int64_t>(n_items / 256, 256, 4096));
-  const bool prune = rank >= 16 && n_items >= 8 * first && (item_norms != nullptr || n_queries >= 256);
-  if (!prune) return topk_in_order(problem, order, task, out_items, out_scores, threads, run);
+  if (n_queries < 128 || rank < 16 || n_items < 8 * first)
+    return topk_in_order(problem, order, task, out_items, out_scores, threads, run);
 
-  std::vector<T> norms(item_norms == nullptr ? n_items : 0), query_norms(n_queries), bias_bounds(n_items);
-  if (item_norms == nullptr) {
-    topk_all_norms(problem.items, n_items, rank, norms.data(), threads, run);
-    item_norms = norms.data();
-  }
+  std::vector<T> item_norms(n_items), query_norms(n_queries);
+  topk_all_norms(problem.items, n_items, rank, item_norms.data(), threads, run);
   topk_all_norms(problem.queries, n_queries, rank, query_norms.data(), threads, run);
-  // As the norms: beyond the rounding of a sum of rank + 1 products, and of products too small to be held.
-  const T slack = (rank + 16) * std::numeric_limits<T>::epsilon(), smallest = std::numeric_limits<T>::min();
-  for (std::int64_t j = 0; j < n_items; ++j)
-    bias_bounds[j] = problem.bias[j] * (problem.bias[j] > 0 ? 1 + slack : 1 - slack) + smallest;
-
   const double typical = std::accumulate(query_norms.begin(), query_norms.end(), 0.0) / n_queries;
-  const auto bound = [&](T query_norm, std::int64_t j) { return bias_bounds[j] + query_norm * item_norms[j]; };
+  const auto bound = [&](T query_norm, std::int64_t j) { return problem.bias[j] + query_norm * item_norms[j]; };
 
   // The `first` items of the highest bound, about: above that bound in a sample that so many exceed.
   std::vector<std::int64_t> sample;
   for (std::int64_t j = 0, step = (n_items + 4095) / 4096; j < n_items; j += step) sample.push_back(j);
-  std::vector<T> highest;
-  for (std::int64_t j : sample) highest.push_back(bound(typical, j));
-  const auto limit = highest.begin() + first * static_cast<std::int64_t>(sample.size()) / n_items;
-  std::nth_element(highest.begin(), limit, highest.end(), std::greater<T>());
-  std::vector<std::int32_t> promising;
-  for (std::int64_t j = 0; j < n_items && static_cast<std::int64_t>(promising.size()) < 4 * first; ++j)
-    if (bound(typical, j) >= *limit) promising.push_back(static_cast<std::int32_t>(j));
+  std::vector<T> bounds;
+  for (std::int64_t j : sample) bounds.push_back(std::max(std::numeric_limits<T>::lowest(), bound(typical, j)));  // no NaN
+  const auto limit = bounds.begin() + first * static_cast<std::int64_t>(sample.size()) / n_items;
+  std::nth_element(bounds.begin(), limit, bounds.end(), std::greater<T>());
+  const auto promising = std::make_unique_for_overwrite<std::int32_t[]>(n_items);
 
   std::vector<std::int32_t> first_items(n_queries * n);
   std::vector<T> first_scores(n_queries * n), bars(n_queries);
   TopkTask<T> first_task = task;
-  first_task.items = promising.data(), first_task.item_end = promising.size();
+  first_task.items = promising.get();
+  first_task.item_end = std::min(  // of many that are alike, some are enough
+      4 * first, kernels<T>().topk_promising(problem, item_norms.data(), 0, n_items, typical, *limit, promising.get()));
   topk_in_order(problem, order, first_task, first_items.data(), first_scores.data(), threads, run);
   // A little less than the n-th best, so that this one, and its equals, are found again.
   for (std::int64_t q = 0; q < n_queries; ++q)
@@ -125,8 +117,7 @@ void topk_all_queries(const TopkProblem<T>& problem, const T* item_norms, std::i
     for (std::size_t s = 0; s < sample.size(); s += 16) concerned[q] += bound(query_norms[q], sample[s]) > bars[q];
   std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return concerned[a] > concerned[b]; });
 
-  task.bars = bars.data(), task.query_norms = query_norms.data();
-  task.item_norms = item_norms, task.bias_bounds = bias_bounds.data();
+  task.bars = bars.data(), task.query_norms = query_norms.data(), task.item_norms = item_norms.data();
   topk_in_order(problem, order, task, out_items, out_scores, threads, run);
 }
 

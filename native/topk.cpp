@@ -68,6 +68,15 @@ static inline bool contains(const std::int32_t* sorted, std::int64_t n, std::int
   return low < n && sorted[low] == value;
 }
 
+// Bounds must hold for scores as computed. A sum of n rounded terms is off by less than n ε / 2 of the sum of their
+// sizes, ε the distance of 1 to the next number; a product too small to be held by less than the smallest normal one.
+template <class T>
+static constexpr T smallest = sizeof(T) == 4 ? T(0x1p-126) : T(0x1p-1022);
+template <class T>
+static constexpr T slack(std::int64_t rank) {
+  return (rank + 16) * (sizeof(T) == 4 ? T(0x1p-23) : T(0x1p-52));
+}
+
 // Queries side by side, a lane each: as many as fill kVectors vectors.
 static constexpr int kVectors = 4;
 // Sums in registers at a time: with the vectors of queries and one of an item they fill the register file.
@@ -118,6 +127,9 @@ static void scan(const TopkProblem<T>& p, const Panel<T>& panel, std::int32_t be
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) sum[i][v] = p.bias[item[i]] - vec{};
     }
+    if (list != nullptr)  // no hardware foresees which item is next
+      for (std::int64_t next = at + I; next < at + 2 * I && next < count; ++next)
+        for (std::int64_t k = 0; k < rank; k += 64 / sizeof(T)) __builtin_prefetch(p.items + list[next] * rank + k);
     for (std::int64_t k = 0; k < rank; ++k) {
       vec query[V];
 #pragma GCC unroll 4
@@ -147,36 +159,42 @@ static void scan(const TopkProblem<T>& p, const Panel<T>& panel, std::int32_t be
   }
 }
 
-// Writes those of the items begin … begin + count to `list` whose bound exceeds the bar of a query; returns how many.
+// Lists the items [begin, end) whose bound exceeds a bar for one of the queries; returns how many.
 template <class T>
-static std::int64_t promising(const TopkTask<T>& task, const Panel<T>& panel, std::int64_t begin, std::int64_t count,
-                              std::int32_t* list) {
+static std::int64_t list_promising(const TopkProblem<T>& p, const T* item_norms, std::int64_t begin, std::int64_t end,
+                                   const T* query_norms, const T* bars, std::int64_t n_queries, std::int32_t* list) {
   using S = Simd<T>;
   using vec = typename S::vec;
   constexpr int W = S::width;
+  // The bias, as the norms: up beyond the rounding of the sum, and of products too small to be held.
+  const vec up = S::fill(1 + slack<T>(p.rank)), down = S::fill(1 - slack<T>(p.rank)), tiny = S::fill(smallest<T>);
   std::int64_t found = 0;
-  for (std::int64_t at = 0; at < count; at += W) {
-    const std::int64_t some = count - at < W ? count - at : W;
-    T room[2][W] = {};
-    const T* norms = task.item_norms + begin + at;
-    const T* biases = task.bias_bounds + begin + at;
-    if (some < W) {
-      std::memcpy(room[0], norms, some * sizeof(T)), norms = room[0];
-      std::memcpy(room[1], biases, some * sizeof(T)), biases = room[1];
+  for (std::int64_t j = begin; j < end; j += W) {
+    const std::int64_t some = end - j < W ? end - j : W;
+    T rest[2][W] = {};
+    const bool whole = some == W;
+    if (!whole) {
+      std::memcpy(rest[0], item_norms + j, some * sizeof(T));
+      std::memcpy(rest[1], p.bias + j, some * sizeof(T));
     }
-    const vec norm = S::load(norms), bias = S::load(biases);
+    const vec norm = S::load(whole ? item_norms + j : rest[0]), bias = S::load(whole ? p.bias + j : rest[1]);
+    const vec high = bias * (bias > vec{} ? up : down) + tiny;
     auto above = vec{} > vec{};
-    for (std::int64_t lane = 0; lane < panel.count; ++lane)  // not ≤, so that what is not a number counts
-      above |= ~(bias + S::fill(panel.norms[lane]) * norm <= S::fill(panel.bars[lane]));
+    for (std::int64_t q = 0; q < n_queries; ++q)  // not ≤, so that what is not a number counts
+      above |= ~(high + S::fill(query_norms[q]) * norm <= S::fill(bars[q]));
     if (!any(above)) continue;
-    decltype(above[0] + 0) hit[W];
-    std::memcpy(hit, &above, sizeof above);
     for (std::int64_t l = 0; l < some; ++l) {
-      list[found] = static_cast<std::int32_t>(begin + at + l);
-      found += hit[l] != 0;
+      list[found] = static_cast<std::int32_t>(j + l);
+      found += above[l] != 0;
     }
   }
   return found;
+}
+
+template <class T>
+static std::int64_t topk_promising(const TopkProblem<T>& p, const T* item_norms, std::int64_t item_begin,
+                                   std::int64_t item_end, T query_norm, T bar, std::int32_t* list) {
+  return list_promising(p, item_norms, item_begin, item_end, &query_norm, &bar, 1, list);
 }
 
 template <class T>
@@ -228,7 +246,8 @@ static void topk(const TopkProblem<T>& p, const TopkTask<T>& task, std::int32_t*
       const std::int32_t* list = task.items == nullptr ? nullptr : task.items + j;
       std::int64_t count = all;
       if (task.query_norms != nullptr && --panel.unpruned < 0) {
-        list = room_for_list, count = promising(task, panel, j, all, room_for_list);
+        list = room_for_list, count = list_promising(p, task.item_norms, j, j + all, panel.norms, panel.bars,
+                                                             panel.count, room_for_list);
         if (count > all / 4 * 3) panel.unpruned = 16;
       }
       const std::int32_t begin = static_cast<std::int32_t>(j);
@@ -257,18 +276,14 @@ static void topk(const TopkProblem<T>& p, const TopkTask<T>& task, std::int32_t*
 template <class T>
 static void topk_norms(const T* rows, std::int64_t begin, std::int64_t end, std::int64_t rank, T* norms) {
   using S = Simd<T>;
-  constexpr T epsilon = sizeof(T) == 4 ? T(0x1p-23) : T(0x1p-52), smallest = sizeof(T) == 4 ? T(0x1p-126) : T(0x1p-1022);
-  // A sum of n rounded terms is off by less than n ε / 2 of the sum of their sizes; squares too small to be held by
-  // less than `smallest` each.
-  const T up = 1 + (rank + 16) * epsilon;
   for (std::int64_t i = begin; i < end; ++i) {
     const T* row = rows + i * rank;
     typename S::vec squares{};
     std::int64_t k = 0;
     for (; k + S::width <= rank; k += S::width) squares += S::load(row + k) * S::load(row + k);
-    T sum = S::sum(squares) + rank * smallest;
+    T sum = S::sum(squares) + rank * smallest<T>;
     for (; k < rank; ++k) sum += row[k] * row[k];
-    norms[i] = (sizeof(T) == 4 ? __builtin_sqrtf(sum) : __builtin_sqrt(sum)) * up;
+    norms[i] = (sizeof(T) == 4 ? __builtin_sqrtf(sum) : __builtin_sqrt(sum)) * (1 + slack<T>(rank));
   }
 }
 
@@ -276,6 +291,7 @@ template <class T>
 void topk_kernels(Kernels<T>& to) {
   to.topk_scratch = topk_scratch<T>;
   to.topk = topk<T>;
+  to.topk_promising = topk_promising<T>;
   to.topk_norms = topk_norms<T>;
 }
 template void topk_kernels(Kernels<float>&);

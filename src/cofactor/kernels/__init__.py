@@ -192,14 +192,6 @@ def predict(
     return out
 
 
-def topk_norms(items: Floats, *, threads: int | None = None) -> Floats:
-    """‖item‖ (items,), rounded up, for ``topk``: what it needs to leave out items that cannot be among the best."""
-    _check(items.dtype in (np.float32, np.float64) and items.ndim == 2, "items must be floats (items, rank)")
-    norms = np.empty(len(items), items.dtype)
-    _native.topk_norms(_contiguous(items), norms, thread_count(threads))
-    return norms
-
-
 def topk(
     queries: Floats,
     items: Floats,
@@ -208,7 +200,6 @@ def topk(
     skip_indices: Int32,
     n: int,
     *,
-    item_norms: Floats | None = None,
     threads: int | None = None,
 ) -> tuple[Int32, Floats]:
     """The n highest ``queries[q] @ items[j] + bias[j]`` for each q, exactly, best first.
@@ -217,9 +208,8 @@ def topk(
     to the lower item; an item with a score of −∞ is not listed. Returns items (queries, n) int32, filled up
     with −1, and their scores.
 
-    A score is the same whatever the other queries and items are. ``item_norms``, of ``topk_norms``, changes only
-    the time: they are read instead of the factors of items that cannot be among the best. For many queries at once
-    they are computed anyway.
+    A score is the same, bit by bit, whatever the other queries and items are: a sum that begins with the bias and
+    goes on by factor. Where there are many queries, items whose norm rules them out are not scored.
     """
     dtype = queries.dtype
     _check(items.shape[1] == queries.shape[1], "queries and items must have the same rank")
@@ -227,10 +217,6 @@ def topk(
     _check(len(skip_indptr) == len(queries) + 1, "skip_indptr must have one entry more than queries")
     _check_pointers(skip_indptr, skip_indices, len(items))
     _check(n >= 1, "n must be at least 1")
-    if item_norms is None:
-        item_norms = np.empty(0, dtype)
-    else:
-        _check(item_norms.shape == bias.shape and item_norms.dtype == dtype, "item_norms must be (items,)")
     out_items = np.empty((len(queries), n), np.int32)
     out_scores = np.empty((len(queries), n), dtype)
     _native.topk(
@@ -239,7 +225,6 @@ def topk(
         _contiguous(bias, dtype),
         np.ascontiguousarray(skip_indptr),
         np.ascontiguousarray(skip_indices),
-        _contiguous(item_norms),
         out_items,
         out_scores,
         thread_count(threads),
