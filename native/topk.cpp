@@ -2,9 +2,9 @@
 //
 //   score(q, j) = query_q · item_j + bias_j
 //
-// Items go by in panels of two vectors, transposed so that a lane is an item; every query of the
-// block is multiplied with the panel while it lies in the first-level cache, and only scores above
-// the query's present n-th best are looked at further. Ties go to the lower item.
+// A lane is a query, so items are read as they lie in memory, one number at a time for all lanes, and each score is
+// summed in the same order whatever else is asked. Only scores above a query's bar, its present n-th best, are looked
+// at further. Ties go to the lower item.
 #include "kernels.hpp"
 #include "simd.hpp"
 
@@ -77,8 +77,7 @@ static constexpr T slack(std::int64_t rank) {
   return (rank + 16) * (sizeof(T) == 4 ? T(0x1p-23) : T(0x1p-52));
 }
 
-// Queries side by side, a lane each: as many as fill kVectors vectors.
-static constexpr int kVectors = 4;
+static constexpr int kVectors = 4;  // of queries side by side, at most
 // Sums in registers at a time: with the vectors of queries and one of an item they fill the register file.
 static constexpr int kSums = COFACTOR_VECTOR_BYTES == 64 ? 24 : 12;
 // So much of the items stays in the second-level cache while all panels of a task pass it.
@@ -113,13 +112,13 @@ template <class T, int L, int V>
 static void scan(const TopkProblem<T>& p, const Panel<T>& panel, std::int32_t begin, const std::int32_t* list,
                  std::int64_t count) {
   typedef T vec __attribute__((vector_size(L * sizeof(T))));
-  constexpr int I = kSums / (V < 2 ? 2 : V);  // items at a time
+  constexpr int I = kSums / V < 6 ? kSums / V : 6;  // items at a time
   const std::int64_t rank = p.rank;
   for (std::int64_t at = 0; at < count; at += I) {
     std::int32_t item[I];  // the last one stands in for missing ones
     const T* factors[I];
     vec sum[I][V];
-#pragma GCC unroll 12
+#pragma GCC unroll 6
     for (int i = 0; i < I; ++i) {
       const std::int64_t place = at + i < count ? at + i : count - 1;
       item[i] = list == nullptr ? static_cast<std::int32_t>(begin + place) : list[place];
@@ -134,7 +133,7 @@ static void scan(const TopkProblem<T>& p, const Panel<T>& panel, std::int32_t be
       vec query[V];
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) std::memcpy(&query[v], panel.queries + (k * V + v) * L, sizeof(vec));
-#pragma GCC unroll 12
+#pragma GCC unroll 6
       for (int i = 0; i < I; ++i) {
         const vec value = factors[i][k] - vec{};
 #pragma GCC unroll 4
@@ -146,7 +145,7 @@ static void scan(const TopkProblem<T>& p, const Panel<T>& panel, std::int32_t be
     for (int v = 0; v < V; ++v) {
       vec bar, highest = sum[0][v];
       std::memcpy(&bar, panel.bars + v * L, sizeof bar);
-#pragma GCC unroll 12
+#pragma GCC unroll 6
       for (int i = 1; i < I; ++i) highest = highest < sum[i][v] ? sum[i][v] : highest;
       above |= highest > bar;
     }
@@ -220,7 +219,7 @@ static void topk(const TopkProblem<T>& p, const TopkTask<T>& task, std::int32_t*
     const std::int64_t q = task.queries[at];
     best[at] = {out_items + q * p.n, out_scores + q * p.n, p.n, 0};
   }
-  Panel<T> panels[topk_block / W + 1];
+  Panel<T> panels[topk_block / panel_lanes<T> + 1];
   int n_panels = 0;
   for (std::int64_t at = 0; at < task.n_queries; at += panel_lanes<T>) {
     Panel<T>& panel = panels[n_panels++];
