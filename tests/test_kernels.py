@@ -283,7 +283,7 @@ CATALOGUES = {
     "one direction": one_direction,
     "large biases": lambda rng, V, c: (V, 1000 * c),
     "almost all items ruled out": lambda rng, V, c: (V, np.where(np.arange(len(V)) % 500, -np.inf, c)),
-    "numbers near the smallest": lambda rng, V, c: (1e-22 * V, 0 * c),
+    "scores near the smallest number": lambda rng, V, c: (V, 0 * c),
     "numbers whose squares are too large": lambda rng, V, c: (np.where(c[:, None] > 1, 1e19 * V, V), c),
 }
 
@@ -292,16 +292,18 @@ CATALOGUES = {
 @pytest.mark.parametrize("name", CATALOGUES)
 def test_topk_of_many_queries_leaves_out_no_item_that_counts(name, dtype):
     rng = np.random.default_rng(len(name))
-    V, c = CATALOGUES[name](rng, rng.normal(size=(5000, 24)), rng.normal(size=5000))
+    V, c = CATALOGUES[name](rng, rng.normal(size=(20_000, 24)), rng.normal(size=20_000))
     V, c = V.astype(dtype), c.astype(dtype)
     Q = (rng.normal(size=(200, 24)) * rng.lognormal(0, 1, (200, 1))).astype(dtype)
     Q[:50] = V[:1] * rng.lognormal(0, 1, (50, 1)).astype(dtype)  # in the direction of an item
     Q[50] = 0
-    if name == "numbers near the smallest":
-        Q *= dtype(1e-20)
-    seen = [rng.permutation(5000)[: rng.integers(0, 100)] for _ in Q]
+    if name == "scores near the smallest number":  # products are rounded to the few there are, squares to 0
+        near = np.sqrt(np.finfo(dtype).tiny)
+        V, Q = V * dtype(near * 1e-10), Q * dtype(near * 1e8)
+        c[::100] = np.finfo(dtype).tiny * 1e-4
+    seen = [rng.permutation(20_000)[: rng.integers(0, 100)] for _ in Q]
     highest = np.argsort(-(Q[60] @ V.T + c), kind="stable")
-    seen[60], seen[61], seen[62] = highest[:900], np.arange(5000), np.arange(4995)
+    seen[60], seen[61], seen[62] = highest[:900], np.arange(20_000), np.arange(19_995)
     indptr = np.concatenate([[0], np.cumsum([len(items) for items in seen])]).astype(np.int64)
     indices = np.concatenate([np.sort(items) for items in seen]).astype(np.int32)
     got = kernels.topk(Q, V, c, indptr, indices, 10, threads=2)
