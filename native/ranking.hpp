@@ -25,7 +25,7 @@ void topk_in_order(const TopkProblem<T>& problem, const std::vector<std::int32_t
   // Few queries: the items are shared out as well, and the best of all parts taken at the end. The order
   // of scores and items is total, so the parts do not show in the result.
   constexpr std::int64_t smallest_part = 1 << 13;
-  const std::int64_t wanted = (4 * threads + blocks - 1) / blocks;
+  const std::int64_t wanted = (8 * threads + blocks - 1) / blocks;
   const std::int64_t parts = std::max<std::int64_t>(1, std::min(wanted, all.item_end / smallest_part));
   const std::int64_t part_items = (all.item_end + parts - 1) / parts, part_size = problem.n_queries * n;
   threads = static_cast<int>(std::min<std::int64_t>(threads, blocks * parts));
