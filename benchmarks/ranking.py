@@ -44,8 +44,9 @@ def random_catalogue(items: int) -> tuple[NDArray[np.float32], ...]:
 
 
 def film_catalogue(path: Path, items: int, threads: int) -> tuple[NDArray[np.float32], ...]:
-    """The same, of films."""
-    model = cf.ALS(rank=64, reg=1.3, threads=threads).fit(cf.read_ratings(path, scale=SCALE))
+    """The same, of films; fewer factors where there are fewer films."""
+    ratings = cf.read_ratings(path, scale=SCALE)
+    model = cf.ALS(rank=min(64, ratings.n_items), reg=1.3, threads=threads).fit(ratings)
     rng = np.random.default_rng(0)
     one, other = rng.integers(0, len(model.item_factors_), (2, items))
     way = rng.uniform(0, 0.3, items).astype(np.float32)
