@@ -42,6 +42,18 @@ struct TopkProblem {
   std::int64_t n_queries, n_items, rank, n;
 };
 
+// A share of it: some queries and some items, and what is known of them.
+template <class T>
+struct TopkTask {
+  const std::int32_t* queries;  // (n_queries,) which, at most topk_block
+  std::int64_t n_queries;
+  const std::int32_t* items;  // (item_end,) which, ascending; null: all
+  std::int64_t item_begin, item_end;
+  const T* bars;         // by query: only scores above can be among the best; null: −∞ for all
+  const T* query_norms;  // by query; null: nothing is known, and every item is scored
+  const T* item_norms;   // by item
+};
+
 // What descent keeps of a user or item beside its factors, in one place for one access to memory.
 template <class T>
 struct DescentRow {
@@ -67,7 +79,7 @@ inline constexpr std::int64_t descent_multiple = 32;  // two of the widest vecto
 
 inline constexpr std::int64_t descent_stretches = 8;  // the ratings of a part are taken from so many places in turn
 
-inline constexpr std::int64_t topk_block = 64;  // queries that share one pass over the items
+inline constexpr std::int64_t topk_block = 256;  // queries that share one pass over the items
 
 // The kernels of one instruction set.
 template <class T>
@@ -88,10 +100,14 @@ struct Kernels {
   // Steps for the ratings [begin, end); returns Σ e² as met on the way.
   double (*descend)(const DescentProblem<T>&, std::int64_t begin, std::int64_t end);
   std::size_t (*topk_scratch)(const TopkProblem<T>&);
-  // Best n of items [item_begin, item_end) for queries [query_begin, query_end); out_* are
-  // (query_end − query_begin, n), best first, filled up with item −1.
-  void (*topk)(const TopkProblem<T>&, std::int64_t query_begin, std::int64_t query_end, std::int64_t item_begin,
-               std::int64_t item_end, std::int32_t* out_items, T* out_scores, void* scratch);
+  // Best n of the task's items for each of its queries q, best first, filled up with item −1, to
+  // out_items + q·n and out_scores + q·n.
+  void (*topk)(const TopkProblem<T>&, const TopkTask<T>&, std::int32_t* out_items, T* out_scores, void* scratch);
+  // Lists the items [item_begin, item_end) that may score more than `bar` for a query of this norm; returns how many.
+  std::int64_t (*topk_promising)(const TopkProblem<T>&, const T* item_norms, std::int64_t item_begin,
+                                 std::int64_t item_end, T query_norm, T bar, std::int32_t* list);
+  // ‖row‖, rounded up so far that  bias_j + ‖query_q‖ ‖item_j‖  bounds scores as they are computed.
+  void (*topk_norms)(const T* rows, std::int64_t begin, std::int64_t end, std::int64_t rank, T* norms);
 };
 
 struct InstructionSet {

@@ -5,6 +5,7 @@
 
 #include "group.hpp"
 #include "neighbours.hpp"
+#include "ranking.hpp"
 #include "sharing.hpp"
 
 namespace nb = nanobind;

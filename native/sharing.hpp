@@ -3,7 +3,7 @@
 #pragma once
 
 #include <algorithm>
-#include <limits>
+#include <iterator>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -123,55 +123,6 @@ std::int64_t solve_all_rows(RowProblem<T> problem, std::int64_t rows, std::int64
     if (!kernel.solve_sums(problem, row, total, longest, scratch.of(0))) note_singular(row);
   }
   return singular < rows ? singular.load() : -1;
-}
-
-// The best n items of all queries: out_* are (n_queries, n), best first, filled up with item −1.
-template <class T, class Run>
-void topk_all_queries(const TopkProblem<T>& problem, std::int32_t* out_items, T* out_scores, int threads, Run&& run) {
-  const std::int64_t blocks = (problem.n_queries + topk_block - 1) / topk_block, width = problem.n;
-  if (blocks == 0) return;
-  // Few queries: the items are shared out as well, and the best of all parts taken at the end. The order
-  // of scores and items is total, so the parts do not show in the result.
-  constexpr std::int64_t smallest_part = 1 << 13;
-  const std::int64_t wanted = (4 * threads + blocks - 1) / blocks;
-  const std::int64_t parts = std::max<std::int64_t>(1, std::min(wanted, problem.n_items / smallest_part));
-  const std::int64_t part_items = (problem.n_items + parts - 1) / parts;
-  threads = static_cast<int>(std::min<std::int64_t>(threads, blocks * parts));
-  const auto& kernel = kernels<T>();
-  const Scratch scratch(threads, kernel.topk_scratch(problem));
-  std::vector<std::int32_t> part_best(parts > 1 ? problem.n_queries * parts * width : 0);
-  std::vector<T> part_scores(part_best.size());
-
-  // Where the best of a part begin: block by block, in it part by part, in it query by query.
-  const auto place = [&](std::int64_t q, std::int64_t part) {
-    const std::int64_t q0 = q / topk_block * topk_block, q1 = std::min(q0 + topk_block, problem.n_queries);
-    return (q0 * parts + part * (q1 - q0) + (q - q0)) * width;
-  };
-  run(blocks * parts, threads, [&](std::int64_t t, int worker) {
-    const std::int64_t q0 = t / parts * topk_block, part = t % parts;
-    const std::int64_t q1 = std::min(q0 + topk_block, problem.n_queries);
-    const std::int64_t j0 = std::min(part * part_items, problem.n_items);
-    const std::int64_t j1 = std::min(j0 + part_items, problem.n_items);
-    std::int32_t* items = parts > 1 ? part_best.data() : out_items;
-    T* scores = parts > 1 ? part_scores.data() : out_scores;
-    kernel.topk(problem, q0, q1, j0, j1, items + place(q0, part), scores + place(q0, part), scratch.of(worker));
-  });
-  if (parts == 1) return;
-  std::vector<std::pair<T, std::int32_t>> merged;
-  for (std::int64_t q = 0; q < problem.n_queries; ++q) {
-    merged.clear();
-    for (std::int64_t part = 0; part < parts; ++part) {
-      const std::int64_t at = place(q, part);
-      for (std::int64_t r = at; r < at + width && part_best[r] >= 0; ++r)
-        merged.emplace_back(-part_scores[r], part_best[r]);
-    }
-    std::sort(merged.begin(), merged.end());  // best score first, then the lower item
-    for (std::int64_t r = 0; r < width; ++r) {
-      const bool have = r < static_cast<std::int64_t>(merged.size());
-      out_items[q * width + r] = have ? merged[r].second : -1;
-      out_scores[q * width + r] = have ? -merged[r].first : -std::numeric_limits<T>::infinity();
-    }
-  }
 }
 
 // The rows of one side for descent, from arrays (rows,); back into them, every scale multiplied in.

@@ -49,15 +49,6 @@ struct Simd {
   // v as a matrix (width, width), transposed in place.
   static inline void transpose(vec* v) { swap_halves<width / 2>(v); }
 
-  static inline bool any_greater(vec a, vec b) {
-    const auto mask = a > b;
-    std::uint64_t words[BYTES / 8];
-    std::memcpy(words, &mask, sizeof words);
-    std::uint64_t any = 0;
-    for (std::uint64_t w : words) any |= w;
-    return any != 0;
-  }
-
  private:
   using Lanes = std::make_integer_sequence<int, width>;
 
@@ -102,6 +93,15 @@ struct Simd {
     if constexpr (HALF > 1) swap_halves<HALF / 2>(v);
   }
 };
+
+// Whether a lane of a comparison's result is true.
+template <class Mask>
+static inline bool any(Mask mask) {
+  std::uint64_t words[sizeof mask / 8], all = 0;
+  std::memcpy(words, &mask, sizeof words);
+  for (std::uint64_t w : words) all |= w;
+  return all != 0;
+}
 
 template <class T>
 static inline std::int64_t round_up(std::int64_t n) {

@@ -62,6 +62,15 @@ def test_a_missing_peer_is_said_and_left_out(data):
         assert f"rank 16, {peer}" in done.stdout or f"{peer} was left out: " in done.stdout
 
 
+def test_ranking_says_what_is_left_out(monkeypatch):
+    monkeypatch.delenv("COFACTOR_DATA", raising=False)
+    done = run("ranking.py", "--quick")
+    assert "random, 1,000 users, cofactor" in done.stdout
+    assert "The catalogue of films was left out" in done.stdout
+    for peer in ("implicit", "NumPy"):
+        assert f"{peer} / cofactor" in done.stdout or "left out: No module" in done.stdout
+
+
 def test_a_sweep_is_measured_without_what_every_fit_pays_once(data):
     done = run("speed.py", "--quick", "--json", "--data", str(data), "--threads", "1")
     told = {figure["name"]: figure["value"] for figure in json.loads(done.stdout)["figures"]}

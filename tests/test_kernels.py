@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -275,6 +275,99 @@ def test_topk_of_many_items_shared_out_in_parts(threads):
     assert_array_equal(got[1], want[1])
 
 
+def none_skipped(queries):
+    return np.zeros(queries + 1, np.int64), np.empty(0, np.int32)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("queries", [1, 2, 4, 5, 16, 17, 40, 64, 65, 127, 128, 300])
+def test_topk_of_a_query_is_the_same_alone_and_in_any_company(queries, dtype):
+    rng = np.random.default_rng(queries)
+    Q, V = rng.normal(size=(queries, 21)).astype(dtype), rng.normal(size=(3000, 21)).astype(dtype)
+    c = rng.normal(size=3000).astype(dtype)
+    items, scores = kernels.topk(Q, V, c, *none_skipped(queries), 7, threads=2)
+    for q in range(0, queries, 7):
+        alone = kernels.topk(Q[q : q + 1], V, c, *none_skipped(1), 7, threads=3)
+        assert_array_equal(items[q], alone[0][0])
+        assert_array_equal(scores[q], alone[1][0])
+    exact = np.take_along_axis(Q.astype(np.float64) @ V.T.astype(np.float64) + c, items, axis=1)
+    assert_allclose(scores, exact, rtol=TOL[dtype], atol=TOL[dtype])
+
+
+def lognormal_norms(rng, V, c):
+    return V * rng.lognormal(0, 3, (len(V), 1)), c
+
+
+def few_different_items(rng, V, c):
+    same = rng.integers(0, 20, len(V))
+    return V[same], c[same]
+
+
+def one_direction(rng, V, c):  # scores reach their bound but for rounding
+    return rng.normal(1, 1e-6, (len(V), 1)) * V[:1], 0 * c
+
+
+CATALOGUES = {
+    "as it is": lambda rng, V, c: (V, c),
+    "norms of all sizes": lognormal_norms,
+    "norms all equal": lambda rng, V, c: (V / np.linalg.norm(V, axis=1, keepdims=True), 0 * c),
+    "a few items, many times": few_different_items,
+    "all items alike": lambda rng, V, c: (V[:1] + 0 * V, 0 * c),
+    "no factors at all": lambda rng, V, c: (0 * V, c),
+    "one direction": one_direction,
+    "large biases": lambda rng, V, c: (V, 1000 * c),
+    "almost all items ruled out": lambda rng, V, c: (V, np.where(np.arange(len(V)) % 500, -np.inf, c)),
+    "scores near the smallest number": lambda rng, V, c: (V, 0 * c),
+    "numbers whose squares are too large": lambda rng, V, c: (np.where(c[:, None] > 1, 1e19 * V, V), c),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CATALOGUES)
+def test_topk_of_many_queries_leaves_out_no_item_that_counts(name, dtype):
+    rng = np.random.default_rng(len(name))
+    V, c = CATALOGUES[name](rng, rng.normal(size=(20_000, 24)), rng.normal(size=20_000))
+    V, c = V.astype(dtype), c.astype(dtype)
+    Q = (rng.normal(size=(200, 24)) * rng.lognormal(0, 1, (200, 1))).astype(dtype)
+    Q[:50] = V[:1] * rng.lognormal(0, 1, (50, 1)).astype(dtype)  # in the direction of an item
+    Q[50] = 0
+    if name == "scores near the smallest number":  # products are rounded to the few there are, squares to 0
+        near = np.sqrt(np.finfo(dtype).tiny)
+        V, Q = V * dtype(near * 1e-10), Q * dtype(near * 1e8)
+        c[::100] = np.finfo(dtype).tiny * 1e-4
+    seen = [rng.permutation(20_000)[: rng.integers(0, 100)] for _ in Q]
+    highest = np.argsort(-(Q[60] @ V.T + c), kind="stable")
+    seen[60], seen[61], seen[62] = highest[:900], np.arange(20_000), np.arange(19_995)
+    indptr = np.concatenate([[0], np.cumsum([len(items) for items in seen])]).astype(np.int64)
+    indices = np.concatenate([np.sort(items) for items in seen]).astype(np.int32)
+    got = kernels.topk(Q, V, c, indptr, indices, 10, threads=2)
+    for begin in range(0, 200, 50):  # so few at a time that every item is scored
+        pointers = indptr[begin : begin + 51]
+        part = Q[begin : begin + 50], V, c, pointers - pointers[0], indices[pointers[0] : pointers[-1]]
+        want = kernels.topk(*part, 10)
+        assert_array_equal(got[0][begin : begin + 50], want[0])
+        assert_array_equal(got[1][begin : begin + 50], want[1])
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    items=st.integers(2000, 4000),
+    n=st.integers(1, 40),
+    dtype=st.sampled_from(DTYPES),
+    threads=st.integers(1, 3),
+)
+@settings(max_examples=20)
+def test_topk_of_many_queries_is_a_full_sort(seed, items, n, dtype, threads):
+    rng = np.random.default_rng(seed)
+    large = 1 + 8 * (rng.random((items, 1)) < 0.1)  # whole numbers: scores are exact, and full of ties
+    Q = rng.integers(-2, 3, (130, 16)).astype(dtype)
+    V, c = (large * rng.integers(-2, 3, (items, 16))).astype(dtype), rng.integers(-9, 10, items).astype(dtype)
+    got = kernels.topk(Q, V, c, *none_skipped(130), n, threads=threads)
+    want = reference.topk(Q, V, c, *none_skipped(130), n)
+    assert_array_equal(got[0], want[0])
+    assert_array_equal(got[1], want[1])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rank", [0, 1, 15, 16, 70])
 def test_predict(rank, dtype):
@@ -310,6 +403,13 @@ PROBE = textwrap.dedent(
             c, reg = np.zeros(50, dtype), np.full(40, 2.)
             kernels.solve_rows(*args, V, c, reg, U, b, mean=3., solver=solver, cg_steps=99)
             print(*(f"{x:.3f}" for x in (U @ V.T).ravel() + 0.0), sep="\\n")
+        Q, V = rng.normal(size=(130, 21)).astype(dtype), rng.lognormal(size=(3000, 1)).astype(dtype)
+        V, c, nothing = V * rng.normal(size=(3000, 21)).astype(dtype), V[:, 0], np.empty(0, "i4")
+        items, scores = kernels.topk(Q, V, c, np.zeros(131, "i8"), nothing, 10)
+        for q in range(130):  # the same alone, bit by bit
+            alone = kernels.topk(Q[q : q + 1], V, c, np.zeros(2, "i8"), nothing, 10)
+            assert (alone[0][0] == items[q]).all() and (alone[1][0] == scores[q]).all()
+        print(*(f"{x:.3f}" for x in scores.ravel() + 0.0), sep="\\n")
     print(kernels.instruction_set()[0])
     """
 )

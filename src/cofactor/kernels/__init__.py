@@ -207,6 +207,9 @@ def topk(
     ``skip_indices[skip_indptr[q]:skip_indptr[q + 1]]``, ascending, are left out for query q. Ties go
     to the lower item; an item with a score of −∞ is not listed. Returns items (queries, n) int32, filled up
     with −1, and their scores.
+
+    A score is the same, bit by bit, whatever the other queries and items are: a sum that begins with the bias and
+    goes on by factor. Where there are many queries, items whose norm rules them out are not scored.
     """
     dtype = queries.dtype
     _check(items.shape[1] == queries.shape[1], "queries and items must have the same rank")
