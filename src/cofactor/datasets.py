@@ -133,7 +133,7 @@ def _kept(weights: NDArray[np.int64], n: int, total: int) -> NDArray[np.int64]:
     kept = np.floor(wanted).astype(np.int64)
     short = total - int(kept.sum())
     kept[np.argsort(kept - wanted, kind="stable")[:short]] += 1  # the largest remainders
-    return kept.reshape(weights.shape)
+    return np.reshape(kept, weights.shape)
 
 
 def _planted(model: ALS, ratings: Ratings) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
