@@ -153,9 +153,7 @@ def main() -> None:
         show(report.figures, True, notes)
     else:
         print("\n".join(report.tables))
-        show(
-            [figure for figure in report.figures if figure.bound is not None] or report.figures, False, notes
-        )
+        show([figure for figure in report.figures if figure.bound is not None], False, notes)
 
 
 if __name__ == "__main__":
