@@ -58,25 +58,26 @@ def judge_work(data: Data, rank: int, sweeps: int, found: dict[str, Measured]) -
 
 
 def judge_large(data: Data, rank: int, found: dict[str, Measured]) -> list[Figure]:
-    """The bounds on large data: the best peer against the worst of cofactor's equations with ``solver="auto"``."""
+    """The bounds on large data: the best peer against ``solver="auto"`` with the equation of that peer."""
     peers = {
-        c.name: found[c.name]
+        c.name: c.library
         for c in SAME_EQUATION
-        if c.objective and c.library != "cofactor" and c.name in found
+        if c.name in found and c.objective and own_name("auto", c.library) in found
     }
-    own = [found[c.name] for c in SAME_EQUATION if c.name.startswith("cofactor auto") and c.name in found]
     figures = []
     for what, told, bound in (
         ("sweep", "seconds of a sweep", LARGE["speed"]),
-        ("memory", "memory of data and fit", LARGE["memory"]),
         ("fit_memory", "memory of the fit", LARGE["memory"]),
+        ("memory", "memory of data and fit", None),
     ):
-        least = {name: getattr(its, what) for name, its in peers.items() if getattr(its, what)}
-        mine = [getattr(its, what) for its in own if getattr(its, what)]
-        if least and mine:
-            best = min(least, key=least.__getitem__)
+        numbers = {name: getattr(found[name], what) for name in peers if getattr(found[name], what)}
+        if not numbers:
+            continue
+        best = min(numbers, key=numbers.__getitem__)
+        own = getattr(found[own_name("auto", peers[best])], what)
+        if own:
             label = f"{data.name}, rank {rank}, {told}, cofactor auto / {best}, the best peer"
-            figures.append(Figure(label, max(mine) / least[best], "times", bound))
+            figures.append(Figure(label, own / numbers[best], "times", bound))
     return figures
 
 
