@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, StrMethodFormatter
 
 from cofactor.figures import Picture
-from cofactor.figures.drawing import ACCENT, GRID, GROUPS, draw
+from cofactor.figures.drawing import ACCENT, GROUPS, INK, draw
 from contest.measuring import Measured
 
 SIZE = (760, 400)
-MARKERS = "osD^vP*X"
+MARKERS, LINES = "osD^vP*X", ["-", "--", ":", "-."]
+PLAIN = StrMethodFormatter("{x:g}")
 
 
 def _looks(names: list[str]) -> dict[str, dict[str, Any]]:
@@ -23,7 +24,8 @@ def _looks(names: list[str]) -> dict[str, dict[str, Any]]:
             looks[name] = {
                 "color": ACCENT,
                 "marker": MARKERS[own % len(MARKERS)],
-                "linewidth": 2.6,
+                "linestyle": LINES[own % len(LINES)],
+                "linewidth": 2.4,
                 "zorder": 4,
             }
             own += 1
@@ -48,10 +50,12 @@ def curves(name: str, found: dict[str, Measured], target: float | None) -> Pictu
         for who, look in _looks(list(lines)).items():
             axes.plot(*zip(*lines[who]), **look)
         if target is not None:
-            axes.axhline(target, color=GRID, linewidth=1.5)
+            axes.axhline(target, color=INK, linewidth=0.8)
         least = min(rmse for line in lines.values() for _, rmse in line)
         axes.set_ylim(least - 0.004, least * 1.1)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(PLAIN)
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("seconds of the whole fit")
         axes.set_ylabel("held-out RMSE (rating points)")
         axes.legend(frameon=False, fontsize=10)
@@ -72,6 +76,8 @@ def ranks(name: str, found: dict[int, dict[str, Measured]]) -> Picture:
             axes.plot(*zip(*((rank, sweep) for rank, sweep in lines[who] if sweep)), **look)
         axes.set_xscale("log")
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(PLAIN)
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_major_locator(FixedLocator(list(found)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticklabels([str(rank) for rank in found])
@@ -83,8 +89,8 @@ def ranks(name: str, found: dict[int, dict[str, Measured]]) -> Picture:
 
 
 def memory(name: str, found: dict[str, Measured]) -> Picture:
-    """Peak memory of data and fit, and of the fit alone."""
-    names = [who for who, its in found.items() if its.memory][::-1]
+    """Peak memory of data and fit, and of the fit alone; without Spark, whose JVM would dwarf the rest."""
+    names = [who for who, its in found.items() if its.memory and who != "Spark"][::-1]
 
     def paint(axes: Any) -> None:
         looks = _looks(names)

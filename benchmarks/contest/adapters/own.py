@@ -18,6 +18,12 @@ MODELS = {"ALS": ALS, "SGD": SGD}
 
 
 class Own(Adapter):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        IdMap(
+            np.arange(2)
+        )  # loads the part of Arrow that ids need, so that it does not count as memory of the data
+
     def prepare(self, train):
         self.fixed = (0.0, np.zeros(train.n_users), np.zeros(train.n_items))
         values = train.values
