@@ -19,8 +19,9 @@ library does inside its own fit is in it. ``contest/adapters`` has a file for ea
    - implicit fits another problem (every pair, to 0 or 1): only its time and memory can be compared.
    The time of a sweep is what each of sweeps 2 to 15 adds to a fit of one sweep, which takes set-up and closing out.
    The held-out RMSE here is that of the peer's equation, at its best λ.
-2. Time against error: held-out RMSE after fits of growing length, each library with the settings that suit it
-   (``contest/contenders.py``). implicit has no place there. myFM and Surprise use one thread.
+2. Time against error: held-out RMSE after fits of growing length, each library with the λ that suits it on ML-1M
+   (``contest/contenders.py``); on other sets none is chosen anew. implicit has no place there. myFM and Surprise
+   use one thread.
 3. Memory: of the fit beyond the loaded data, and of data and fit beyond the imported library; see
    ``contest/contestant.py``. For Spark it is that of the JVM, which takes what it is allowed to.
 
