@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from descent import SETTING
+
 from contest.environments import PEERS
 
 REG = {  # by rank, another takes the nearest: the best of a grid by the error on a tenth of the training part of ML-1M
     "cofactor": {16: 1.0, 64: 1.3, 128: 1.3},
-    "cofactor SGD": {64: 0.22},
+    "cofactor SGD": {64: SETTING["reg"]},
     "cmfrec": {16: 15.0, 64: 25.0, 128: 25.0},
     "LensKit": {16: 0.08, 64: 0.08, 128: 0.07},
     "Spark": {64: 0.06},
@@ -18,7 +20,7 @@ REG = {  # by rank, another takes the nearest: the best of a grid by the error o
     "Surprise": {64: 0.05},
     "myFM": {64: 0.0},  # it draws its own
 }
-SGD = {"model": "SGD", "reg_exponent": 0.75, "rate": 0.03}  # as in descent.py
+SGD = {"model": "SGD", "reg_exponent": SETTING["reg_exponent"], "rate": SETTING["rate"]}
 ALS_LENGTHS, SGD_LENGTHS = (1, 2, 4, 7, 10, 15, 20), (3, 5, 8, 12, 16, 20, 30)
 
 
