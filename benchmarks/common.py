@@ -95,7 +95,7 @@ def show(figures: list[Figure], as_json: bool, notes: list[str] | None = None) -
         print(json.dumps({"machine": machine(), "figures": told, "notes": notes or []}))
     else:
         print(", ".join(f"{key} {value}" for key, value in machine().items()))
-        width = max(len(f.name) for f in figures)
+        width = max((len(f.name) for f in figures), default=0)
         for f in figures:
             mark = {None: "", True: "holds", False: "DOES NOT HOLD"}[f.holds]
             bound = "" if f.bound is None else f"{'at most' if f.most else 'at least'} {f.bound:g}"
