@@ -21,7 +21,7 @@ REG = {  # by rank, another takes the nearest: the best of a grid by the error o
     "myFM": {64: 0.0},  # it draws its own
 }
 SGD = {"model": "SGD", "reg_exponent": SETTING["reg_exponent"], "rate": SETTING["rate"]}
-ALS_LENGTHS, SGD_LENGTHS = (1, 2, 4, 7, 10, 15, 20), (3, 5, 8, 12, 16, 20, 30)
+ALS_LENGTHS, SGD_LENGTHS = (1, 2, 4, 7, 10, 15, 20), (3, 5, 8, 10, 12, 14, 16, 18, 20, 30)
 
 
 @dataclass(frozen=True)
