@@ -22,7 +22,7 @@ class Own(Adapter):
         super().__init__(*arguments)
         IdMap(
             np.arange(2)
-        )  # loads the part of Arrow that ids need, so that it does not count as memory of the data
+        )  # loads the part of Arrow that ids need: else it would count as data
 
     def prepare(self, train):
         self.fixed = (0.0, np.zeros(train.n_users), np.zeros(train.n_items))
