@@ -1,4 +1,5 @@
-// What this machine can do at most: limits THREADS prints GFLOP/s of multiply-adds in float32, and GB/s read.
+// What this machine can do at most: limits THREADS prints GFLOP/s of multiply-adds in float32, GB/s read in order, and
+// GB/s of rows of 256 bytes read at random, from a table of 1 MB and from one of 256 MB.
 // Compiled and run by limits.py.
 #include <chrono>
 #include <cstdio>
@@ -51,6 +52,27 @@ static void read(const float* begin, const float* end) {
   sink = total(sum[0]);
 }
 
+// Rows of 64 numbers, of 2^log_rows, in an order that jumps about.
+static void gather(const float* table, int log_rows, long count, unsigned seed) {
+  constexpr int kVectors = 256 / kBytes;
+  vec sum[kVectors] = {};
+  unsigned state = seed, ahead = seed;
+  const auto next = [&](unsigned& at) { return table + 64l * ((at = at * 1664525u + 1013904223u) >> (32 - log_rows)); };
+  for (int r = 0; r < 8; ++r) next(ahead);
+  for (long r = 0; r < count; ++r) {
+    const float *row = next(state), *later = next(ahead);
+    for (int line = 0; line < 4; ++line) __builtin_prefetch(later + 16 * line);
+#pragma GCC unroll 16
+    for (int a = 0; a < kVectors; ++a) {
+      vec v;
+      std::memcpy(&v, row + a * kBytes / 4, sizeof v);
+      sum[a] += v;
+    }
+  }
+  for (int a = 1; a < kVectors; ++a) sum[0] += sum[a];
+  sink = total(sum[0]);
+}
+
 // Seconds of task(t) on all threads at once, the best of some rounds.
 template <class Task>
 static double seconds(int threads, Task task) {
@@ -68,12 +90,18 @@ static double seconds(int threads, Task task) {
 
 int main(int, char** arguments) {
   const int threads = std::atoi(arguments[1]);
-  const long steps = 4'000'000, size = 64'000'000;
+  const long steps = 4'000'000, size = 1 << 26;
   const double operations = 2.0 * 12 * (kBytes / 4) * steps * threads;
   const std::vector<float> data(size, 1.0f);
   const double computing = seconds(threads, [&](int) { multiply_add(steps); });
   const double reading = seconds(threads, [&](int t) {
     read(data.data() + size / threads * t, data.data() + size / threads * (t + 1));
   });
-  std::printf("%g %g\n", operations / computing / 1e9, sizeof(float) * size / reading / 1e9);
+  std::printf("%g %g", operations / computing / 1e9, sizeof(float) * size / reading / 1e9);
+  for (const int log_rows : {12, 20}) {
+    const long rows = 2'000'000;
+    const double took = seconds(threads, [&](int t) { gather(data.data(), log_rows, rows, 77u * t + 1); });
+    std::printf(" %g", 256.0 * rows * threads / took / 1e9);
+  }
+  std::printf("\n");
 }

@@ -7,10 +7,20 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 
-def measure(threads: int) -> tuple[float, float] | str:
-    """GFLOP/s of float32 multiply-adds and GB/s of memory read by so many threads, or why they are not known."""
+class Limits(NamedTuple):
+    """The most that so many threads do in a second."""
+
+    rate: float  # GFLOP/s of float32 multiply-adds, each counted as two
+    bandwidth: float  # GB/s of memory read in order
+    gather_near: float  # GB/s of rows of 256 bytes at random, of a table of 1 MB
+    gather_far: float  # the same of 256 MB
+
+
+def measure(threads: int) -> Limits | str:
+    """The limits of this machine with so many threads, or why they are not known."""
     compiler = shutil.which(os.environ.get("CXX", "c++"))
     if compiler is None:
         return "there is no C++ compiler; name one in $CXX"
@@ -24,5 +34,4 @@ def measure(threads: int) -> tuple[float, float] | str:
         if made.returncode:
             return (made.stderr.strip().splitlines() or ["the compiler failed"])[0]
         done = subprocess.run([str(program), str(threads)], capture_output=True, text=True, check=True)
-    rate, bandwidth = done.stdout.split()
-    return float(rate), float(bandwidth)
+    return Limits(*map(float, done.stdout.split()))

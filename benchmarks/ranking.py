@@ -129,8 +129,8 @@ def main() -> None:
     if isinstance(limit, str):
         notes.append(f"The limits of the machine are not known: {limit}")
     else:
-        figures.append(Figure("limit: multiply-adds", limit[0], "GFLOP/s"))
-        figures.append(Figure("limit: reading", limit[1], "GB/s"))
+        figures.append(Figure("limit: multiply-adds", limit.rate, "GFLOP/s"))
+        figures.append(Figure("limit: reading", limit.bandwidth, "GB/s"))
 
     catalogues = {"random": random_catalogue(items)}
     if args.data is None:

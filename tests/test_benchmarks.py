@@ -38,7 +38,9 @@ def run(script, *arguments, **environment):
     )
 
 
-@pytest.mark.parametrize("script", ["accuracy.py", "reading.py", "ranking.py", "startup.py", "neighbours.py"])
+@pytest.mark.parametrize(
+    "script", ["accuracy.py", "reading.py", "ranking.py", "roofline.py", "startup.py", "neighbours.py"]
+)
 def test_the_json_object(script, data):
     check(run(script, "--quick", "--json", COFACTOR_DATA=str(data)))
 
