@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import cofactor as cf
 from cofactor.ids import IdMap
 from cofactor.kernels import reference
+from cofactor.models import als
 from cofactor.ratings import Ratings
 from tests.conftest import make_ratings
 from tests.contract import check_model
@@ -425,3 +426,24 @@ def test_explanation_parts_are_what_the_ratings_add():
     )
     moved = (after.score - after.user) - (before.score - before.user)
     assert moved == pytest.approx(changed["i003"] - part["i003"], abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_carried_too_far_is_taken_back(seed, monkeypatch):
+    """Over many sweeps the weights of the way grow until J would rise: then it must not, and does not."""
+    taken_back = []
+    take_back = als._Momentum.take_back
+    monkeypatch.setattr(als._Momentum, "take_back", lambda self: (taken_back.append(1), take_back(self)))
+    ratings = make_ratings(seed, users=60, items=40)
+    settings = {"rank": 4, "reg": 0.3, "sweeps": 150, "dtype": "float64"}
+    carried = cf.ALS(**settings).fit(ratings)
+    assert taken_back
+    assert (np.diff(carried.objective_) <= 1e-12 * carried.objective_[:-1]).all()
+
+
+def test_carrying_on_is_sooner_at_a_low_objective():
+    ratings = cf.load_demo()
+    settings = {"rank": 16, "sweeps": 12, "threads": 2}
+    auto = cf.ALS(**settings).fit(ratings).objective_
+    plain = cf.ALS(**settings, solver="cholesky").fit(ratings).objective_
+    assert auto[-1] < plain[-1]
