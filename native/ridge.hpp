@@ -18,8 +18,10 @@ namespace cofactor::COFACTOR_ISA {
 // Register tile of the Gram kernel: kTileRows × (kTileCols vectors) running sums.
 #if COFACTOR_VECTOR_BYTES == 64
 static constexpr int kTileRows = 8, kTileCols = 3;
+static constexpr int kHeldVectors = 16;  // vectors of rows that conjugate gradient holds in registers
 #else
 static constexpr int kTileRows = 4, kTileCols = 3;
+static constexpr int kHeldVectors = 8;
 #endif
 static constexpr std::int64_t kBlockBytes = 24 << 10;  // a block of gathered rows stays in the first-level cache
 static constexpr std::int64_t kKeepBytes = 512 << 10;  // a whole row's gathered factors kept for a second pass
@@ -352,18 +354,16 @@ class RowSolver {
   void pack_columns(const std::int32_t* index, const T* t, std::int64_t count, std::int64_t ahead, std::int64_t k,
                     T* to) {
     vec total[VECTORS] = {}, weighted[VECTORS] = {};
+    const T* const fixed = p_.fixed + k;  // not read anew after every store
+    const std::int64_t stride = p_.stride, padded = padded_;
     for (std::int64_t r = 0; r < count; ++r) {
-      if (r < ahead) {
-        const T* later = p_.fixed + index[r + kAhead] * p_.stride + k;
-#pragma GCC unroll 4
-        for (int a = 0; a < VECTORS; ++a) __builtin_prefetch(later + a * W);
-      }
-      const T* from = p_.fixed + index[r] * p_.stride + k;
+      if (r < ahead) prefetch<VECTORS>(fixed + index[r + kAhead] * stride);
+      const T* from = fixed + index[r] * stride;
       const vec factor = S::fill(SUMS ? t[r] : T(0));
 #pragma GCC unroll 4
       for (int a = 0; a < VECTORS; ++a) {
         const vec part = S::load(from + a * W);
-        S::store(to + r * padded_ + k + a * W, part);
+        S::store(to + r * padded + k + a * W, part);
         if (SUMS) {
           total[a] += part;
           weighted[a] += factor * part;
@@ -375,6 +375,12 @@ class RowSolver {
         S::add_to(sum_z_ + k + a * W, total[a]);
         S::add_to(sum_tz_ + k + a * W, weighted[a]);
       }
+  }
+
+  template <int VECTORS>
+  static inline void prefetch(const T* row) {
+#pragma GCC unroll 4
+    for (int a = 0; a < VECTORS; ++a) __builtin_prefetch(row + a * W);
   }
 
   template <class Visit>
@@ -597,25 +603,92 @@ class RowSolver {
     double squares = 0;
     total = 0;
     for (std::int64_t k = 0; k < padded_; ++k) to[k] = 0;
-    each_block([&](std::int64_t begin, std::int64_t count, const T* z) {
+    for (std::int64_t begin = 0, count; begin < n_; begin += count) {
+      count = n_ - begin < block_rows_ ? n_ - begin : block_rows_;
       for (std::int64_t k = 0; k < padded_; ++k) part_[k] = 0;
-      vec sum = {}, square = {};
-      for (std::int64_t r = 0; r < count; r += W) {
-        T s[W];
-        const vec product = dots(z + r * padded_, v) + S::fill(v_bias);
-        S::store(s, RESIDUAL ? S::load(target_ + begin + r) - product : product);
-        const std::int64_t some = count - r < W ? count - r : W;
-        for (std::int64_t l = some; l < W; ++l) s[l] = 0;
-        const vec kept = S::load(s);
-        sum += kept;
-        if (RESIDUAL) square += kept * kept;
-        add_rows(z + r * padded_, s, some, part_);
+      switch (padded_ / W) {
+        case 2:
+          held_pass<RESIDUAL, 2>(begin, count, v, v_bias, total, squares);
+          break;
+        case 3:
+          held_pass<RESIDUAL, 3>(begin, count, v, v_bias, total, squares);
+          break;
+        case 4:
+          held_pass<RESIDUAL, 4>(begin, count, v, v_bias, total, squares);
+          break;
+        default:
+          packed_pass<RESIDUAL>(begin, count, v, v_bias, total, squares);
       }
-      total += double(S::sum(sum));
-      squares += double(S::sum(square));
       for (std::int64_t k = 0; k < padded_; k += W) S::add_to(to + k, S::load(part_ + k));
-    });
+    }
     return squares;
+  }
+
+  // The pass over one block, Σ s_r z_r in part_: rows of any rank, packed, and read twice.
+  template <bool RESIDUAL>
+  void packed_pass(std::int64_t begin, std::int64_t count, const T* v, T v_bias, double& total, double& squares) {
+    const T* z = block(begin, count);
+    vec sum = {}, square = {};
+    for (std::int64_t r = 0; r < count; r += W) {
+      T s[W];
+      const vec product = dots(z + r * padded_, v) + S::fill(v_bias);
+      S::store(s, RESIDUAL ? S::load(target_ + begin + r) - product : product);
+      const std::int64_t some = count - r < W ? count - r : W;
+      for (std::int64_t l = some; l < W; ++l) s[l] = 0;
+      const vec kept = S::load(s);
+      sum += kept;
+      square += kept * kept;
+      add_rows(z + r * padded_, s, some, part_);
+    }
+    total += double(S::sum(sum));
+    squares += double(S::sum(square));
+  }
+
+  // The same for rows of few vectors. Some at a time stay in registers from one product to the other; the first pass
+  // reads them where they lie, and packs them on the way if they are kept.
+  template <bool RESIDUAL, int VECTORS>
+  void held_pass(std::int64_t begin, std::int64_t count, const T* v, T v_bias, double& total, double& squares) {
+    constexpr int most = kHeldVectors / VECTORS, ROWS = most >= 8 ? 8 : most >= 4 ? 4 : 2;
+    const bool keep = n_ <= keep_rows_, packed = keep && gathered_ >= begin + count;
+    T* const z = keep ? rows_ + begin * padded_ : nullptr;
+    const T *const t = target_ + begin, *const fixed = p_.fixed;
+    const std::int32_t* const index = p_.indices + first_ + begin;
+    const std::int64_t stride = p_.stride, ahead = n_ - begin - kAhead;
+    vec course[VECTORS], image[VECTORS] = {};
+    for (int b = 0; b < VECTORS; ++b) course[b] = S::load(v + b * W);
+    const vec bias = S::fill(v_bias);
+
+    vec sum = {}, square = {};  // every ROWS lanes the same
+    for (std::int64_t r = 0; r < count; r += ROWS) {
+      const std::int64_t last = count - 1 - r;  // stands in for those that are missing behind it
+      vec row[ROWS][VECTORS], s[ROWS];
+#pragma GCC unroll 16
+      for (int a = 0; a < ROWS; ++a) {
+        const std::int64_t at = r + (a < last ? a : last);
+        const T* from = packed ? z + at * VECTORS * W : fixed + index[at] * stride;
+        if (!packed && at < ahead) prefetch<VECTORS>(fixed + index[at + kAhead] * stride);
+#pragma GCC unroll 4
+        for (int b = 0; b < VECTORS; ++b) {
+          row[a][b] = S::load(from + b * W);
+          if (keep && !packed) S::store(z + at * VECTORS * W + b * W, row[a][b]);
+          s[a] = b == 0 ? row[a][b] * course[b] : s[a] + row[a][b] * course[b];
+        }
+      }
+      s[0] = S::template sums<ROWS>(s) + bias;
+      if (RESIDUAL) s[0] = S::template repeat<ROWS>(t + r) - s[0];
+      if (last + 1 < ROWS) s[0] = S::template first<ROWS>(s[0], last + 1);
+      sum += s[0];
+      square += s[0] * s[0];
+      S::template spread<ROWS>(s);
+#pragma GCC unroll 16
+      for (int a = 0; a < ROWS; ++a)
+#pragma GCC unroll 4
+        for (int b = 0; b < VECTORS; ++b) image[b] += s[a] * row[a][b];
+    }
+    total += double(S::sum(sum)) * ROWS / W;
+    squares += double(S::sum(square)) * ROWS / W;
+    for (int b = 0; b < VECTORS; ++b) S::store(part_ + b * W, image[b]);
+    if (keep && !packed) gathered_ = begin + count;
   }
 
   // cg_steps of conjugate gradient on (ZᵀZ + λI) [x, b] = Zᵀt, from the x and b at hand. Each step

@@ -32,18 +32,55 @@ struct Simd {
 
   // to[l] += v[l]
   static inline void add_to(double* to, vec v) {
-    T lane[width];
-    store(lane, v);
-    for (int l = 0; l < width; ++l) to[l] += static_cast<double>(lane[l]);
+    constexpr int parts = sizeof(double) / sizeof(T), size = width / parts;
+    typedef T part __attribute__((vector_size(BYTES / parts)));
+    typedef double wide __attribute__((vector_size(BYTES)));
+    part lanes[parts];
+    std::memcpy(lanes, &v, sizeof v);
+    for (int p = 0; p < parts; ++p) {
+      wide sum;
+      std::memcpy(&sum, to + p * size, sizeof sum);
+      sum += __builtin_convertvector(lanes[p], wide);
+      std::memcpy(to + p * size, &sum, sizeof sum);
+    }
   }
 
   // Sum of the lanes: halves are added to each other until one lane is left.
-  static inline T sum(vec v) { return fold<width / 2>(v)[0]; }
+  static inline T sum(vec v) { return fold<width / 2, 1>(v)[0]; }
 
-  // Lane r is the sum of the lanes of v[r], added in the order of `sum`. v is lost.
+  // Lane l is the sum of the lanes of v[l % COUNT], a power of two of them at most as many as lanes. v is lost.
+  template <int COUNT = width>
   static inline vec sums(vec* v) {
-    add_halves<width / 2>(v);
+    if constexpr (COUNT > 1) add_halves<COUNT / 2>(v);
+    if constexpr (COUNT < width) return fold<width / 2, COUNT>(v[0]);
     return v[0];
+  }
+
+  // Lane l is p[l % COUNT].
+  template <int COUNT>
+  static inline vec repeat(const T* p) {
+    vec v = fill(p[0]);
+    if constexpr (COUNT == width) v = load(p);
+    else if constexpr (COUNT > 1) {
+      typedef T some __attribute__((vector_size(COUNT * sizeof(T))));
+      some s;
+      std::memcpy(&s, p, sizeof s);
+      v = repeat_lanes<COUNT>(s, Lanes{});
+    }
+    return v;
+  }
+
+  // v, but zero in the lanes l with l % COUNT >= n.
+  template <int COUNT>
+  static inline vec first(vec v, std::int64_t n) {
+    for (int l = 0; l < width; ++l) v[l] = l % COUNT < n ? v[l] : T(0);
+    return v;
+  }
+
+  // v[a] becomes lane a of v[0] everywhere, for a < COUNT; v[0] is one of `sums`.
+  template <int COUNT>
+  static inline void spread(vec* v) {
+    spread_lanes<COUNT>(v, std::make_integer_sequence<int, COUNT>{});
   }
 
   // v as a matrix (width, width), transposed in place.
@@ -52,11 +89,27 @@ struct Simd {
  private:
   using Lanes = std::make_integer_sequence<int, width>;
 
-  template <int HALF>
+  // Halves are added to each other until every COUNT lanes are the same.
+  template <int HALF, int COUNT>
   static inline vec fold(vec v) {
     v += rotate<HALF>(v, Lanes{});
-    if constexpr (HALF > 1) return fold<HALF / 2>(v);
+    if constexpr (HALF > COUNT) return fold<HALF / 2, COUNT>(v);
     return v;
+  }
+  template <int COUNT, class Some, int... L>
+  static inline vec repeat_lanes(Some v, std::integer_sequence<int, L...>) {
+    return __builtin_shufflevector(v, v, (L % COUNT)...);
+  }
+  template <int COUNT, int... A>
+  static inline void spread_lanes(vec* v, std::integer_sequence<int, A...>) {
+    // within 16 bytes where that will do: such a shuffle is the fastest
+    constexpr int span = COUNT * sizeof(T) <= 16 ? COUNT : width;
+    const vec all = v[0];
+    ((v[A] = lane<A, span>(all, Lanes{})), ...);
+  }
+  template <int A, int SPAN, int... L>
+  static inline vec lane(vec v, std::integer_sequence<int, L...>) {
+    return __builtin_shufflevector(v, v, (L / SPAN * SPAN + A)...);
   }
   template <int BY, int... L>
   static inline vec rotate(vec v, std::integer_sequence<int, L...>) {

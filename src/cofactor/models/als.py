@@ -30,6 +30,7 @@ from cofactor.progress import Progress
 from cofactor.ratings import Compressed, Ratings
 
 _START = 0.1  # standard deviation of the item factors before the first sweep
+_AT_ONCE = 4096  # rows carried on at a time, so that little memory is needed
 
 
 class AlternatingModel(FactorModel):
@@ -70,7 +71,7 @@ class AlternatingModel(FactorModel):
             _check_determined("item", ratings.item_ids, ratings.by_item, unknowns)
         dtype = start.dtype
         mean = float(ratings.values.mean(dtype=np.float64)) if biases else 0.0
-        factors = {"user": np.zeros((ratings.n_users, rank), dtype), "item": start}
+        factors = {"user": kernels.aligned_zeros(ratings.n_users, rank, dtype), "item": start}
         bias = {"user": np.zeros(ratings.n_users, dtype), "item": start_bias}
         rows = {"user": ratings.by_user, "item": ratings.by_item}
         ids = {"user": ratings.user_ids, "item": ratings.item_ids}
@@ -163,22 +164,22 @@ class _Momentum:
 
     def __init__(self, *arrays: NDArray[Any]):
         self._arrays = arrays  # changed in place
-        self._before: list[NDArray[Any]] | None = None
+        self._before = [np.zeros_like(array) for array in arrays]
         self._age = -1
 
     def carry_on(self) -> None:
-        """One sweep later. Does nothing before there are two sweeps to tell the way from."""
+        """One sweep later. Changes nothing before there are two sweeps to tell the way from."""
         self._age += 1
-        now = [array.copy() for array in self._arrays]
-        if self._before is not None and self._age > 1:
-            beta = (self._age - 1) / (self._age + 2)
-            for array, before in zip(self._arrays, self._before):
-                array += array.dtype.type(beta) * (array - before)
-        self._before = now
+        beta = max(0.0, (self._age - 1) / (self._age + 2))
+        for array, before in zip(self._arrays, self._before):
+            for begin in range(0, len(array), _AT_ONCE):
+                part, part_before = array[begin : begin + _AT_ONCE], before[begin : begin + _AT_ONCE]
+                now = part.copy()
+                part += array.dtype.type(beta) * (part - part_before)
+                part_before[:] = now
 
     def take_back(self) -> None:
         """Undoes the last ``carry_on``; the way is then told afresh."""
-        assert self._before is not None
         for array, before in zip(self._arrays, self._before):
             array[...] = before
         self._age = 0
@@ -250,8 +251,9 @@ class ALS(AlternatingModel):
         Of another rank, factors are left out or begin at random. Near the end of that fit fewer sweeps are needed.
         """
         self.check_parameters(check_ratings(ratings).n_items)
-        random = np.random.default_rng(self.seed).standard_normal((ratings.n_items, self.rank)) * _START
-        factors, bias = random.astype(self.dtype), np.zeros(ratings.n_items, self.dtype)
+        factors = kernels.aligned_zeros(ratings.n_items, self.rank, self.dtype)
+        factors[:] = np.random.default_rng(self.seed).standard_normal(factors.shape) * _START
+        bias = np.zeros(ratings.n_items, self.dtype)
         if start is not None:
             known = min(self.rank, start[0].shape[1])
             factors[:, :known], bias[:] = start[0][:, :known], start[1]
