@@ -15,6 +15,7 @@ decomposition", Numerical Linear Algebra with Applications 27(4), 2020.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -30,7 +31,7 @@ from cofactor.progress import Progress
 from cofactor.ratings import Compressed, Ratings
 
 _START = 0.1  # standard deviation of the item factors before the first sweep
-_AT_ONCE = 4096  # rows carried on at a time, so that little memory is needed
+_AT_ONCE = 4096  # rows that are changed at a time where that saves memory
 
 
 class AlternatingModel(FactorModel):
@@ -172,8 +173,7 @@ class _Momentum:
         self._age += 1
         beta = max(0.0, (self._age - 1) / (self._age + 2))
         for array, before in zip(self._arrays, self._before):
-            for begin in range(0, len(array), _AT_ONCE):
-                part, part_before = array[begin : begin + _AT_ONCE], before[begin : begin + _AT_ONCE]
+            for part, part_before in zip(_parts(array), _parts(before)):
                 now = part.copy()
                 part += array.dtype.type(beta) * (part - part_before)
                 part_before[:] = now
@@ -252,7 +252,9 @@ class ALS(AlternatingModel):
         """
         self.check_parameters(check_ratings(ratings).n_items)
         factors = kernels.aligned_zeros(ratings.n_items, self.rank, self.dtype)
-        factors[:] = np.random.default_rng(self.seed).standard_normal(factors.shape) * _START
+        random = np.random.default_rng(self.seed)
+        for part in _parts(factors):
+            part[:] = random.standard_normal(part.shape) * _START
         bias = np.zeros(ratings.n_items, self.dtype)
         if start is not None:
             known = min(self.rank, start[0].shape[1])
@@ -280,6 +282,10 @@ class ALS(AlternatingModel):
         check_whole("seed", self.seed, 0)
         check_whole("cg_steps", self.cg_steps, 1)
         check_choice("dtype", self.dtype, ("float32", "float64"))
+
+
+def _parts(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    return (array[begin : begin + _AT_ONCE] for begin in range(0, len(array), _AT_ONCE))
 
 
 def _check_determined(side: str, ids: IdMap, rows: Compressed, unknowns: int) -> None:
