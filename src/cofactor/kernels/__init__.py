@@ -10,7 +10,7 @@ import os
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from cofactor.errors import BadParameter
 from cofactor.kernels import _native  # type: ignore[attr-defined]  # compiled
@@ -232,7 +232,7 @@ def topk(
     return out_items, out_scores
 
 
-def aligned_zeros(rows: int, columns: int, dtype: str) -> Floats:
+def aligned_zeros(rows: int, columns: int, dtype: DTypeLike) -> Floats:
     """Zeros (rows, columns) that begin with a cache line, so that no vector of a row lies across two."""
     line = 64
     size = rows * columns * np.dtype(dtype).itemsize
