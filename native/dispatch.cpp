@@ -11,6 +11,8 @@ namespace cofactor {
   template <class T>                              \
   void sweep_kernels(Kernels<T>&);                \
   template <class T>                              \
+  void stream_kernels(Kernels<T>&);               \
+  template <class T>                              \
   void topk_kernels(Kernels<T>&);                 \
   template <class T>                              \
   void descent_kernels(Kernels<T>&);              \
@@ -19,6 +21,8 @@ namespace cofactor {
     InstructionSet set{#isa, bits, {}, {}};       \
     isa::sweep_kernels(set.f32);                  \
     isa::sweep_kernels(set.f64);                  \
+    isa::stream_kernels(set.f32);                 \
+    isa::stream_kernels(set.f64);                 \
     isa::topk_kernels(set.f32);                   \
     isa::topk_kernels(set.f64);                   \
     isa::descent_kernels(set.f32);                \

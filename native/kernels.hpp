@@ -31,6 +31,12 @@ struct RowProblem {
   double* squared_error; // (rows,) Σ_j residual² at the result
 };
 
+// Numbers that a row's packed normal equations take: the upper half of the matrix, and the right side.
+inline std::int64_t sums_of_item(std::int64_t rank, Biases biases) {
+  const std::int64_t unknowns = rank + (biases == Biases::joint);
+  return unknowns * (unknowns + 1) / 2 + unknowns;
+}
+
 // Exact top n of  score(q, j) = query_q · item_j + bias_j,  without the skipped items.
 template <class T>
 struct TopkProblem {
@@ -94,6 +100,13 @@ struct Kernels {
                     std::int64_t longest_row, double* sums, void* scratch);
   bool (*solve_sums)(const RowProblem<T>&, std::int64_t row, const double* sums, std::int64_t longest_row,
                      void* scratch);
+  // Packed normal equations (see stream.cpp) of rows [begin, end): to sums + row · sums_of_item is added what the row's
+  // ratings give; and out, out_bias are their solution. Of the ratings, `indptr` alone is needed then: how many there
+  // are. Returns the first row whose system is singular, or −1.
+  void (*add_item_sums)(const RowProblem<T>&, std::int64_t begin, std::int64_t end, std::int64_t longest_row,
+                        double* sums, void* scratch);
+  std::int64_t (*solve_item_sums)(const RowProblem<T>&, std::int64_t begin, std::int64_t end, const double* sums,
+                                  void* scratch);
   void (*predict)(const std::int32_t* users, const std::int32_t* items, std::int64_t n, const T* user_factors,
                   const T* user_bias, const T* item_factors, const T* item_bias, double mean, std::int64_t rank,
                   T* out);

@@ -101,6 +101,48 @@ double descend(In<std::int32_t, 1> users, In<std::int32_t, 1> items, In<T, 1> va
   return error;
 }
 
+template <class T>
+void add_item_sums(In<std::int64_t, 1> indptr, In<std::int32_t, 1> users, In<float, 1> values, In<T, 2> user_factors,
+                   In<T, 1> user_bias, double mean, bool biased, Out<double, 2> sums, int threads) {
+  const Biases biases = biased ? Biases::joint : Biases::none;
+  const std::int64_t rank = length(user_factors, 1);
+  const RowProblem<T> problem{indptr.data(),
+                              users.data(),
+                              values.data(),
+                              user_factors.data(),
+                              biased ? user_bias.data() : nullptr,
+                              nullptr,
+                              mean,
+                              rank,
+                              rank,
+                              biases,
+                              Solver::primal,
+                              0,
+                              nullptr,
+                              nullptr,
+                              nullptr};
+  add_all_item_sums(problem, length(indptr) - 1, length(user_factors), sums.data(), threads, Run{});
+}
+
+template <class T>
+std::int64_t solve_item_sums(In<double, 2> sums, In<std::int64_t, 1> indptr, In<double, 1> reg, bool biased,
+                             Out<T, 2> out, Out<T, 1> out_bias, int threads) {
+  const std::int64_t rank = length(out, 1);
+  const RowProblem<T> problem{indptr.data(), nullptr,       nullptr,    nullptr,
+                              nullptr,       reg.data(),    0,          rank,
+                              rank,          biased ? Biases::joint : Biases::none,
+                              Solver::primal, 0,            out.data(), biased ? out_bias.data() : nullptr,
+                              nullptr};
+  return solve_all_item_sums(problem, length(reg), sums.data(), threads, Run{});
+}
+
+void transpose_ratings(In<std::int64_t, 1> indptr, In<std::int32_t, 1> indices, In<float, 1> values,
+                       Out<std::int64_t, 1> column_indptr, Out<std::int32_t, 1> rows, Out<float, 1> row_values) {
+  nb::gil_scoped_release release;
+  transpose(indptr.data(), indices.data(), values.data(), length(indptr) - 1, length(column_indptr) - 1,
+            column_indptr.data(), rows.data(), row_values.data());
+}
+
 void group_keys(In<std::int32_t, 1> keys, Out<std::int64_t, 1> indptr, Out<std::int64_t, 1> order) {
   nb::gil_scoped_release release;
   group(keys.data(), length(keys), length(indptr) - 1, indptr.data(), order.data());
@@ -164,12 +206,15 @@ void bind(nb::module_& m) {
   define(m, "predict", &predict<T>);
   define(m, "topk", &topk<T>);
   define(m, "descend", &descend<T>);
+  define(m, "add_item_sums", &add_item_sums<T>);
+  define(m, "solve_item_sums", &solve_item_sums<T>);
 }
 
 }  // namespace
 
 NB_MODULE(_native, m) {
   define(m, "group", &group_keys);
+  define(m, "transpose", &transpose_ratings);
   m.attr("descent_multiple") = descent_multiple;
   m.attr("descent_stretches") = descent_stretches;
   define(m, "similarities", &similarity_rows);

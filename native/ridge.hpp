@@ -291,6 +291,47 @@ class RowSolver {
     return solved;
   }
 
+  // Packed normal equations: += those of row i
+  void add_packed_sums(std::int64_t i, double* to) {
+    begin_row(i, 0, p_.indptr[i + 1] - p_.indptr[i]);
+    const bool wide = n_ > kChunkRows;
+    accumulate(wide);
+    for (std::int64_t k = 0; k < rank_; ++k) {
+      const std::int64_t row = k * ld_;
+      if (wide)
+        for (std::int64_t j = k; j < rank_; ++j) *to++ += wide_[row + j];
+      else
+        for (std::int64_t j = k; j < rank_; ++j) *to++ += double(system_[row + j]);
+      if (joint_) *to++ += sum_z_[k];
+    }
+    if (joint_) *to++ += double(n_);
+    for (std::int64_t k = 0; k < rank_; ++k) *to++ += sum_tz_[k];
+    if (joint_) *to += sum_t_;
+  }
+
+  // Solves row i from them.
+  bool solve_packed_sums(std::int64_t i, const double* from) {
+    n_ = p_.indptr[i + 1] - p_.indptr[i];
+    lambda_ = p_.reg[i];
+    for (std::int64_t k = 0; k < padded_; ++k) x_[k] = 0;
+    bias_ = 0;
+    bool solved = true;
+    if (n_ > 0) {
+      clear_system(rank_);
+      for (std::int64_t k = 0; k < rank_; ++k) {
+        for (std::int64_t j = k; j < rank_; ++j) system_[k * ld_ + j] = T(*from++);
+        if (joint_) sum_z_[k] = *from++;
+      }
+      if (joint_) ++from;  // n
+      for (std::int64_t k = 0; k < rank_; ++k) sum_tz_[k] = *from++;
+      sum_t_ = joint_ ? *from : 0;
+      sum_tt_ = 0;
+      solved = primal();
+    }
+    end_solution(i);
+    return solved;
+  }
+
  private:
   static std::int64_t system_stride(std::int64_t rank) { return round_up<T>(rank + kTileRows); }
 
@@ -305,7 +346,7 @@ class RowSolver {
   void begin_row(std::int64_t i, std::int64_t begin, std::int64_t end) {
     first_ = p_.indptr[i] + begin;
     n_ = end - begin;
-    lambda_ = p_.reg[i];
+    lambda_ = p_.reg ? p_.reg[i] : 0;
     gathered_ = 0;
     S::store(target_ + n_, vec{});
     const std::int32_t* index = p_.indices + first_;

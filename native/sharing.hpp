@@ -59,6 +59,13 @@ class AlignedRows {
   std::unique_ptr<T[]> copy_;
 };
 
+// The lowest of what several threads find; −1 is nothing.
+inline void note_first(std::atomic<std::int64_t>& first, std::int64_t found) {
+  std::int64_t so_far = first.load();
+  while (found >= 0 && found < so_far && !first.compare_exchange_weak(so_far, found)) {
+  }
+}
+
 // Solves all rows. `run(tasks, threads, task)` runs the tasks. Returns the first row whose system is
 // singular, or −1.
 template <class T, class Run>
@@ -100,11 +107,6 @@ std::int64_t solve_all_rows(RowProblem<T> problem, std::int64_t rows, std::int64
   const std::int64_t size = kernel.sums_size(problem);
   std::vector<double> sums(n_pieces * size);
   std::atomic<std::int64_t> singular{rows};
-  const auto note_singular = [&](std::int64_t bad) {
-    std::int64_t first = singular.load();  // the lowest such row, whoever finds it
-    while (bad < first && !singular.compare_exchange_weak(first, bad)) {
-    }
-  };
   run(tasks, threads, [&](std::int64_t t, int worker) {
     if (t < n_pieces) {
       const Piece& piece = pieces[t];
@@ -112,16 +114,43 @@ std::int64_t solve_all_rows(RowProblem<T> problem, std::int64_t rows, std::int64
       return;
     }
     const auto [begin, end] = runs[t - n_pieces];
-    const std::int64_t bad = kernel.solve_rows(problem, begin, end, longest, scratch.of(worker));
-    if (bad >= 0) note_singular(bad);
+    note_first(singular, kernel.solve_rows(problem, begin, end, longest, scratch.of(worker)));
   });
   for (std::int64_t t = 0; t < n_pieces;) {
     const std::int64_t row = pieces[t].row;
     double* total = &sums[t * size];
     for (++t; t < n_pieces && pieces[t].row == row; ++t)
       for (std::int64_t k = 0; k < size; ++k) total[k] += sums[t * size + k];
-    if (!kernel.solve_sums(problem, row, total, longest, scratch.of(0))) note_singular(row);
+    if (!kernel.solve_sums(problem, row, total, longest, scratch.of(0))) note_first(singular, row);
   }
+  return singular < rows ? singular.load() : -1;
+}
+
+// Adds the packed sums of all rows, or solves them all; a thread takes some rows at a time. `size` numbers a row.
+constexpr std::int64_t rows_at_once = 64;
+template <class T, class Run>
+void add_all_item_sums(RowProblem<T> problem, std::int64_t rows, std::int64_t fixed_rows, double* sums, int threads,
+                       Run&& run) {
+  const AlignedRows<T> fixed(problem.fixed, fixed_rows, problem.rank);
+  problem.fixed = fixed.data;
+  problem.stride = fixed.stride;
+  std::int64_t longest = 0;
+  for (std::int64_t j = 0; j < rows; ++j) longest = std::max(longest, problem.indptr[j + 1] - problem.indptr[j]);
+  const Scratch scratch(threads, kernels<T>().row_scratch(problem, longest));
+  run((rows + rows_at_once - 1) / rows_at_once, threads, [&](std::int64_t t, int worker) {
+    const std::int64_t begin = t * rows_at_once, end = std::min(begin + rows_at_once, rows);
+    kernels<T>().add_item_sums(problem, begin, end, longest, sums, scratch.of(worker));
+  });
+}
+template <class T, class Run>
+std::int64_t solve_all_item_sums(const RowProblem<T>& problem, std::int64_t rows, const double* sums, int threads,
+                                 Run&& run) {
+  const Scratch scratch(threads, kernels<T>().row_scratch(problem, 0));
+  std::atomic<std::int64_t> singular{rows};
+  run((rows + rows_at_once - 1) / rows_at_once, threads, [&](std::int64_t t, int worker) {
+    const std::int64_t begin = t * rows_at_once, end = std::min(begin + rows_at_once, rows);
+    note_first(singular, kernels<T>().solve_item_sums(problem, begin, end, sums, scratch.of(worker)));
+  });
   return singular < rows ? singular.load() : -1;
 }
 

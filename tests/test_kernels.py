@@ -23,6 +23,7 @@ RANKS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 96,
 SOLVERS = ["auto", "cholesky", "primal", "dual", "cg"]
 TOL = {np.float32: 2e-4, np.float64: 1e-9}
 DTYPES = [np.float32, np.float64]
+MODULES = [kernels, reference]
 
 
 def problem(rng, lengths, rank, dtype, fixed_rows=60):
@@ -92,6 +93,80 @@ def test_conjugate_gradient_step_by_step(rank, steps, dtype):
     fast, slow = both(p, mean=3.0, solver="cg", cg_steps=steps)
     for got, want in zip(fast, slow):
         assert_allclose(got, want, rtol=10 * TOL[dtype], atol=10 * TOL[dtype] * np.abs(want).max())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("rank", [1, 2, 7, 10, 16, 33, 64, 130])
+def test_normal_equations_of_items_add_up_over_groups(rank, biased, dtype):
+    rng = np.random.default_rng(rank)
+    lengths = [0, 1, 3, 40, 4095, 4097, 9000, 2, 0]
+    sums = {module: np.zeros((len(lengths), kernels.item_sums_size(rank, biased))) for module in MODULES}
+    for group in range(3):
+        p = problem(rng, np.multiply(lengths, group != 1) + 1, rank, dtype, fixed_rows=500)
+        for module, to in sums.items():
+            bias = p["fixed_bias"] if biased else None
+            module.add_item_sums(p["indptr"], p["indices"], p["values"], p["fixed"], bias, to, mean=3.0)
+    fast, slow = sums.values()
+    size = np.abs(slow).max(axis=1, keepdims=True)
+    assert_allclose(fast / size, slow / size, atol=1e-5 if dtype is np.float32 else 1e-12)
+    counts = np.multiply(lengths, 2).astype(np.int64) + 3
+    counts[0], slow[0] = 0, 0
+    reg = rng.uniform(1, 3, len(lengths))
+    solved = [
+        module.solve_item_sums(slow, counts, reg, rank, biased=biased, dtype=dtype) for module in MODULES
+    ]
+    for got, want in zip(solved[0][:2], solved[1][:2]):
+        assert_allclose(got, want, rtol=TOL[dtype], atol=TOL[dtype] * np.abs(want).max())
+    assert solved[0][2] == -1
+    assert (solved[0][0][0] == 0).all()
+
+
+def test_normal_equations_give_the_row_that_its_ratings_give():
+    p = problem(np.random.default_rng(1), [3, 50, 5000], 10, np.float32)
+    kernels.solve_rows(**p, mean=3.0, solver="primal")
+    sums = np.zeros((3, kernels.item_sums_size(10, True)))
+    kernels.add_item_sums(p["indptr"], p["indices"], p["values"], p["fixed"], p["fixed_bias"], sums, mean=3.0)
+    counts = np.diff(p["indptr"])
+    factors, bias, _ = kernels.solve_item_sums(sums, counts, p["reg"], 10, biased=True)
+    assert_array_equal(factors, p["out"])
+    assert_array_equal(bias, p["out_bias"])
+
+
+def test_the_number_of_threads_changes_no_bit_of_normal_equations():
+    p = problem(np.random.default_rng(2), np.arange(400) % 90, 12, np.float32)
+    found = []
+    for threads in (1, 2, 5):
+        sums = np.zeros((400, kernels.item_sums_size(12, True)))
+        kernels.add_item_sums(
+            p["indptr"],
+            p["indices"],
+            p["values"],
+            p["fixed"],
+            p["fixed_bias"],
+            sums,
+            mean=3.0,
+            threads=threads,
+        )
+        found.append(
+            (sums, kernels.solve_item_sums(sums, np.diff(p["indptr"]), p["reg"], 12, biased=True)[0])
+        )
+    for sums, factors in found[1:]:
+        assert_array_equal(sums, found[0][0])
+        assert_array_equal(factors, found[0][1])
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 9), max_size=8, unique=True).map(sorted), max_size=12),
+)
+def test_transpose(rows):
+    indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+    indices = np.array([j for row in rows for j in row], np.int32)
+    values = np.arange(len(indices), dtype=np.float32)
+    for got, want in zip(
+        kernels.transpose(indptr, indices, values, 10), reference.transpose(indptr, indices, values, 10)
+    ):
+        assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("solver", ["cg", "auto"])

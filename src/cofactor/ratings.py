@@ -122,14 +122,14 @@ class Ratings:
         indptr = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=len(user_ids)))]).astype(
             np.int64
         )
-        item_indptr, by_item = kernels.group(items, len(item_ids))
+        items = np.ascontiguousarray(items)
         if scale is None:
             scale = (float(values.min()), float(values.max()))
         return cls(
             user_ids,
             item_ids,
-            Compressed(indptr, np.ascontiguousarray(items), values),
-            Compressed(item_indptr, users[by_item], values[by_item]),
+            Compressed(indptr, items, values),
+            Compressed(*kernels.transpose(indptr, items, values, len(item_ids))),
             times,
             scale,
             duplicates,

@@ -87,6 +87,113 @@ def group(keys: Int32, n: int) -> tuple[Int64, Int64]:
     return indptr, order
 
 
+def transpose(
+    indptr: Int64, indices: Int32, values: NDArray[np.float32], columns: int
+) -> tuple[Int64, Int32, NDArray[np.float32]]:
+    """Compressed ratings of rows -> those of ``columns`` columns, in each the rows ascending."""
+    _check(values.dtype == np.float32 and values.shape == indices.shape, "values must be float32 (ratings,)")
+    _check_pointers(indptr, indices, columns)
+    column_indptr = np.empty(columns + 1, np.int64)
+    rows, row_values = np.empty(len(indices), np.int32), np.empty(len(indices), np.float32)
+    _native.transpose(
+        np.ascontiguousarray(indptr),
+        np.ascontiguousarray(indices),
+        np.ascontiguousarray(values),
+        column_indptr,
+        rows,
+        row_values,
+    )
+    return column_indptr, rows, row_values
+
+
+def item_sums_size(rank: int, biased: bool) -> int:
+    """Numbers in the packed normal equations of an item with so many unknowns: P of ``add_item_sums``."""
+    unknowns = rank + biased
+    return unknowns * (unknowns + 1) // 2 + unknowns
+
+
+def add_item_sums(
+    indptr: Int64,
+    users: Int32,
+    values: NDArray[np.float32],
+    user_factors: Floats,
+    user_bias: Floats | None,
+    sums: NDArray[np.float64],
+    *,
+    mean: float,
+    threads: int | None = None,
+) -> None:
+    """To the normal equations of items add what the ratings of some users give, with z_i = [u_i, 1]:
+
+        A_j += Σ_i z_i z_iᵀ        y_j += Σ_i (r_ij − mean − b_i) z_i
+
+    ``indptr`` (items + 1,), ``users`` and ``values`` (ratings,) are the ratings compressed by item, ``user_factors``
+    (users, rank) and ``user_bias`` (users,) u and b; without biases ``user_bias`` is None and z_i = u_i. ``sums``
+    (items, P) changes in place: for each item the upper half of A_j row by row, then y_j.
+    """
+    dtype, biased = user_factors.dtype, user_bias is not None
+    _check(dtype in (np.float32, np.float64), "user_factors must be float32 or float64")
+    _check(values.dtype == np.float32 and values.shape == users.shape, "values must be float32, like users")
+    _check_pointers(indptr, users, len(user_factors))
+    _check(user_bias is None or user_bias.shape == user_factors.shape[:1], "user_bias must be (users,)")
+    _check_sums(sums, len(indptr) - 1, user_factors.shape[1], biased)
+    _check(sums.flags.writeable, "sums must be writeable")
+    _native.add_item_sums(
+        np.ascontiguousarray(indptr),
+        np.ascontiguousarray(users),
+        np.ascontiguousarray(values),
+        _contiguous(user_factors),
+        np.empty(0, dtype) if user_bias is None else _contiguous(user_bias, dtype),
+        float(mean),
+        biased,
+        sums,
+        thread_count(threads),
+    )
+
+
+def solve_item_sums(
+    sums: NDArray[np.float64],
+    counts: Int64,
+    reg: NDArray[np.float64],
+    rank: int,
+    *,
+    biased: bool,
+    dtype: DTypeLike = np.float32,
+    threads: int | None = None,
+) -> tuple[Floats, Floats, int]:
+    """Items from their normal equations:  [v_j, c_j] = (A_j + reg_j I)⁻¹ y_j.
+
+    ``sums`` (items, P) is of ``add_item_sums``, ``counts`` (items,) the ratings in them, ``reg`` (items,). An item
+    without ratings becomes zero.
+
+    Returns v (items, rank), c (items,), and the first item whose system is singular, or −1.
+    """
+    items = len(counts)
+    _check_sums(sums, items, rank, biased)
+    _check(counts.dtype == np.int64 and bool((counts >= 0).all()), "counts must be int64 and not negative")
+    _check(reg.shape == (items,), "reg must be (items,)")
+    factors, bias = aligned_zeros(items, rank, dtype), np.zeros(items, dtype)
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    singular = _native.solve_item_sums(
+        sums,
+        indptr,
+        _contiguous(reg, np.float64),
+        biased,
+        factors,
+        bias,
+        thread_count(threads),
+    )
+    return factors, bias, int(singular)
+
+
+def _check_sums(sums: NDArray[np.float64], items: int, rank: int, biased: bool) -> None:
+    _check(
+        sums.dtype == np.float64 and sums.shape == (items, item_sums_size(rank, biased)),
+        "sums must be float64 (items, item_sums_size)",
+    )
+    _check(sums.flags.c_contiguous, "sums must be contiguous")
+
+
 def solve_rows(
     indptr: Int64,
     indices: Int32,

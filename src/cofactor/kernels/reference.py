@@ -38,6 +38,59 @@ def conjugate_gradient(
     return x
 
 
+def transpose(
+    indptr: Int64, indices: Int32, values: NDArray[np.float32], columns: int
+) -> tuple[Int64, Int32, NDArray[np.float32]]:
+    """Compressed ratings the other way round."""
+    column_indptr, order = group(indices, columns)
+    rows = np.repeat(np.arange(len(indptr) - 1, dtype=np.int32), np.diff(indptr))
+    return column_indptr, rows[order], values[order]
+
+
+def add_item_sums(
+    indptr: Int64,
+    users: Int32,
+    values: NDArray[np.float32],
+    user_factors: Floats,
+    user_bias: Floats | None,
+    sums: NDArray[np.float64],
+    *,
+    mean: float,
+    threads: int | None = None,
+) -> None:
+    """sums_j += upper half of Σ z zᵀ, then Σ (r − mean − b) z."""
+    Z = user_factors.astype(np.float64)
+    bias = np.zeros(len(Z)) if user_bias is None else user_bias.astype(np.float64)
+    if user_bias is not None:
+        Z = np.hstack([Z, np.ones((len(Z), 1))])
+    upper = np.triu_indices(Z.shape[1])
+    for j in range(len(indptr) - 1):
+        part = slice(indptr[j], indptr[j + 1])
+        z, t = Z[users[part]], values[part] - mean - bias[users[part]]
+        sums[j] += np.concatenate([(z.T @ z)[upper], z.T @ t])
+
+
+def solve_item_sums(
+    sums: NDArray[np.float64],
+    counts: Int64,
+    reg: NDArray[np.float64],
+    rank: int,
+    *,
+    biased: bool,
+    dtype: Any = np.float64,
+    threads: int | None = None,
+) -> tuple[Floats, Floats, int]:
+    """x_j = (A_j + reg_j I)⁻¹ y_j."""
+    n = rank + biased
+    x = np.zeros((len(sums), n))
+    for j in np.flatnonzero(counts):
+        A, y = np.zeros((n, n)), sums[j, -n:]
+        A[np.triu_indices(n)] = sums[j, :-n]
+        A += np.triu(A, 1).T
+        x[j] = np.linalg.solve(A + reg[j] * np.eye(n), y)
+    return x[:, :rank], x[:, rank] if biased else np.zeros(len(sums)), -1
+
+
 def solve_rows(
     indptr: Int64,
     indices: Int32,
