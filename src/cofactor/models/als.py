@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from cofactor import kernels
 from cofactor.errors import BadParameter, SingularSystem, shorten
@@ -251,10 +251,7 @@ class ALS(AlternatingModel):
         Of another rank, factors are left out or begin at random. Near the end of that fit fewer sweeps are needed.
         """
         self.check_parameters(check_ratings(ratings).n_items)
-        factors = kernels.aligned_zeros(ratings.n_items, self.rank, self.dtype)
-        random = np.random.default_rng(self.seed)
-        for part in _parts(factors):
-            part[:] = random.standard_normal(part.shape) * _START
+        factors = start_factors(ratings.n_items, self.rank, self.seed, self.dtype)
         bias = np.zeros(ratings.n_items, self.dtype)
         if start is not None:
             known = min(self.rank, start[0].shape[1])
@@ -282,6 +279,15 @@ class ALS(AlternatingModel):
         check_whole("seed", self.seed, 0)
         check_whole("cg_steps", self.cg_steps, 1)
         check_choice("dtype", self.dtype, ("float32", "float64"))
+
+
+def start_factors(n_items: int, rank: int, seed: int, dtype: DTypeLike) -> NDArray[Any]:
+    """The random item factors (items, rank) that a fit begins with."""
+    factors = kernels.aligned_zeros(n_items, rank, dtype)
+    random = np.random.default_rng(seed)
+    for part in _parts(factors):
+        part[:] = random.standard_normal(part.shape) * _START
+    return factors
 
 
 def _parts(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
