@@ -196,6 +196,9 @@ class RowSolver {
     for (double** v : sums) *v = take<double>(ld_ + W);
   }
 
+  // Rows before `end` come next, one after another: while one is packed the factors of the next are fetched.
+  void expect_rows_to(std::int64_t end) { known_ = p_.indptr[end]; }
+
   // Solves row i. Returns false where its system is singular.
   bool solve(std::int64_t i) {
     begin_row(i, 0, p_.indptr[i + 1] - p_.indptr[i]);
@@ -333,7 +336,9 @@ class RowSolver {
   }
 
  private:
-  static std::int64_t system_stride(std::int64_t rank) { return round_up<T>(rank + kTileRows); }
+  static std::int64_t system_stride(std::int64_t rank) {
+    return round_up<T>((rank + kTileRows - 1) / kTileRows * kTileRows);
+  }
 
   template <class U>
   U* take(std::int64_t count) {
@@ -346,6 +351,7 @@ class RowSolver {
   void begin_row(std::int64_t i, std::int64_t begin, std::int64_t end) {
     first_ = p_.indptr[i] + begin;
     n_ = end - begin;
+    if (known_ < first_ + n_) known_ = first_ + n_;
     lambda_ = p_.reg ? p_.reg[i] : 0;
     gathered_ = 0;
     S::store(target_ + n_, vec{});
@@ -384,7 +390,7 @@ class RowSolver {
   template <bool SUMS>
   void pack(std::int64_t begin, std::int64_t count, T* to) {
     const std::int32_t* index = p_.indices + first_ + begin;
-    const std::int64_t ahead = n_ - begin - kAhead < count ? n_ - begin - kAhead : count;
+    const std::int64_t known = known_ - first_ - begin - kAhead, ahead = known < count ? known : count;
     std::int64_t k = 0;
     for (; k + 4 * W <= padded_; k += 4 * W) pack_columns<SUMS, 4>(index, target_ + begin, count, ahead, k, to);
     for (; k < padded_; k += W) pack_columns<SUMS, 1>(index, target_ + begin, count, ahead, k, to);
@@ -694,7 +700,7 @@ class RowSolver {
     T* const z = keep ? rows_ + begin * padded_ : nullptr;
     const T *const t = target_ + begin, *const fixed = p_.fixed;
     const std::int32_t* const index = p_.indices + first_ + begin;
-    const std::int64_t stride = p_.stride, ahead = n_ - begin - kAhead;
+    const std::int64_t stride = p_.stride, ahead = known_ - first_ - begin - kAhead;
     vec course[VECTORS], image[VECTORS] = {};
     for (int b = 0; b < VECTORS; ++b) course[b] = S::load(v + b * W);
     const vec bias = S::fill(v_bias);
@@ -804,6 +810,7 @@ class RowSolver {
 
   // This row
   std::int64_t first_ = 0, n_ = 0;
+  std::int64_t known_ = 0;     // the factors of ratings up to here may be fetched ahead
   std::int64_t gathered_ = 0;  // ratings whose factors lie packed in rows_
   double lambda_ = 0;
   T bias_ = 0;

@@ -13,6 +13,7 @@ static void add_item_sums(const RowProblem<T>& p, std::int64_t begin, std::int64
                           double* sums, void* scratch) {
   const std::int64_t size = sums_of_item(p.rank, p.biases);
   RowSolver<T> solver(p, longest_row, scratch);
+  solver.expect_rows_to(end);
   for (std::int64_t j = begin; j < end; ++j)
     if (p.indptr[j + 1] > p.indptr[j]) solver.add_packed_sums(j, sums + j * size);
 }

@@ -12,6 +12,7 @@ template <class T>
 static std::int64_t solve_rows(const RowProblem<T>& p, std::int64_t begin, std::int64_t end, std::int64_t longest_row,
                                void* scratch) {
   RowSolver<T> solver(p, longest_row, scratch);
+  solver.expect_rows_to(end);
   for (std::int64_t i = begin; i < end; ++i)
     if (!solver.solve(i)) return i;
   return -1;

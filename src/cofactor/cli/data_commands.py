@@ -125,6 +125,13 @@ def train(
     rejects: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where dropped rows are written.")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="Of a dataset: local (this machine), ray or spark.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of the cluster: of Ray, or Spark's master. [one on this machine]")
+    ] = None,
+    memory: opt.Memory = None,
     user: opt.UserColumn = None,
     item: opt.ItemColumn = None,
     rating: opt.RatingColumn = None,
@@ -134,17 +141,24 @@ def train(
     scale: opt.Scale = None,
     as_json: opt.JSON = False,
 ) -> None:
-    """Fit a model on a file of ratings, measure it, save it.
+    """Fit a model on a file of ratings, or on a dataset of any size, measure it, save it.
 
     The errors are measured by a model that has not seen the held-out ratings. The model that is saved
     is then fitted on all of them.
+
+    A dataset is a folder that `cofactor prepare` made, and need not fit into memory. What is held out
+    there is not learnt from; the model that is saved has the items alone, and the state of the
+    training is kept beside it until it is done, so that it goes on after an interruption. For a
+    dataset, --engine, --address and --memory count; options about reading do not.
 
     \b
     Example:
       cofactor train ratings.csv -o model
       cofactor train ratings.csv -o model --rank 8 --reg 2 --split time --holdout 0.2
+      cofactor train dataset -o model --memory 2GB
     """
-    from cofactor.cli.jobs import train_model
+    from cofactor.cli.jobs import train_model, train_on_dataset
+    from cofactor.scale import is_dataset
 
     given: dict[str, Any] = {
         "rank": rank,
@@ -157,11 +171,29 @@ def train(
         "dtype": dtype,
         "threads": threads,
     }
+    params = {name: value for name, value in given.items() if value is not None}
+    if is_dataset(file):
+        trained = train_on_dataset(
+            file,
+            output,
+            model,
+            {**params, "seed": seed},
+            engine=engine,
+            address=address,
+            memory=None if memory is None else opt.size(memory),
+        )
+        if as_json:
+            show_json(trained.to_dict())
+        else:
+            show_dataset_training(trained)
+        return
+    if engine != "local" or address is not None:
+        raise BadParameter(f"{file} is not a dataset. Make one with cofactor prepare, or leave --engine out.")
     done = train_model(
         file,
         output,
         model,
-        {name: value for name, value in given.items() if value is not None},
+        params,
         settings or [],
         seed=seed,
         holdout=holdout,

@@ -25,6 +25,7 @@ from cofactor.tables import check_target, read_columns, write_table
 if TYPE_CHECKING:
     from cofactor.catalog import Catalog
     from cofactor.comparing import Comparison
+    from cofactor.scale.checkpoint import State
     from cofactor.tuning import Tuning
 
 
@@ -105,6 +106,87 @@ def train_model(
     model.fit(ratings)
     save(model, output)
     return Training(ratings, model, measured, output)
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetTraining:
+    """What ``train_on_dataset`` did: the sizes of the dataset, and the held-out error after each sweep (NaN: none)."""
+
+    users: int
+    items: int
+    ratings: int
+    held: int
+    model: Model
+    held_rmse: list[float]
+    output: Path
+
+    @property
+    def objective(self) -> list[float]:
+        """J after each sweep."""
+        return [float(value) for value in getattr(self.model, "objective_", [])]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return {
+            "ratings": self.ratings,
+            "users": self.users,
+            "items": self.items,
+            "held_out": self.held,
+            "model": {"kind": type(self.model).__name__, **self.model.get_params()},
+            "objective": self.objective,
+            "held_out_rmse": self.held_rmse if self.held else None,
+            "output": str(self.output),
+        }
+
+
+def train_on_dataset(
+    folder: str,
+    output: Path,
+    kind: str,
+    params: dict[str, Any],
+    *,
+    engine: str,
+    address: str | None,
+    memory: int | None,
+) -> DatasetTraining:
+    """Train on a prepared dataset and save the item side; a training that was interrupted goes on.
+
+    Its state is kept beside ``output`` until that is written.
+    """
+    from cofactor.models.als import ALS
+    from cofactor.scale.dataset import Dataset
+    from cofactor.scale.training import train
+
+    if kind != "ALS":
+        raise BadParameter(f"--model is {kind}; a dataset is fitted by ALS. Leave --model out.")
+    _check_known(kind, params)
+    biases = None if params.get("biases") == "none" else params.get("biases", "joint")
+    model = ALS(**{**params, "biases": biases})
+    target = resolve(output)
+    check_replaceable(target)
+    dataset = Dataset.open(folder)
+    if "rank" not in params:
+        model.set_params(rank=min(model.rank, max(1, dataset.n_items // 2)))
+    checkpoint = target.with_name(f"{target.name}.checkpoint")
+    errors: list[float] = []
+
+    def note_errors(state: State) -> None:
+        errors[:] = state.held_rmse[1:]
+
+    trained = train(
+        dataset,
+        model,
+        engine=engine,  # type: ignore[arg-type]  # train checks it
+        address=address,
+        checkpoint=checkpoint,
+        memory=memory,
+        callback=note_errors,
+    )
+    save(trained, output)
+    checkpoint.unlink()
+    return DatasetTraining(
+        dataset.n_users, dataset.n_items, dataset.n_ratings, dataset.n_held, trained, errors, output
+    )
 
 
 def evaluate_model(

@@ -72,6 +72,18 @@ def show_training(done: Training) -> None:
     say(f"Saved in {done.output}: {type(done.model).__name__}{'' if rank is None else f' of rank {rank}'}")
 
 
+def show_dataset_training(done: DatasetTraining) -> None:
+    """The size of the dataset, the held-out error and the objective sweep by sweep, and where the model is."""
+    say(
+        f"{count(done.ratings, 'rating')} of {count(done.items, 'item')} by {count(done.users, 'user')}, "
+        f"and {done.held:,} held out."
+    )
+    for sweep, J in enumerate(done.objective):
+        error = f", held-out RMSE {done.held_rmse[sweep]:.4f}" if done.held else ""
+        say(f"Sweep {sweep + 1}: objective {J:,.6g}{error}")
+    say(f"Saved in {done.output}: {type(done.model).__name__} of rank {done.model.get_params()['rank']}, its items")
+
+
 def show_demo(done: Demo) -> None:
     """The main job: its errors, its recommendations, its reasons."""
     ratings, catalog = done.ratings, done.catalog

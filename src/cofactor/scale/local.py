@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cofactor.errors import BadParameter
 from cofactor.scale.dataset import Dataset
@@ -28,6 +29,7 @@ class LocalEngine:
         self._counts = dataset.item_counts
         self._blocks = _blocks(dataset, problem, half_of_memory() if memory is None else memory)
         self.rounds = len(self._blocks)
+        self._memory: dict[int, list[NDArray[np.float64]]] = {}  # by items of a block; new memory is slow
 
     def sweep(self, items: Items, state: Path, advance: Advance) -> tuple[Totals, Items]:
         """See ``Engine.sweep``. The users are solved anew for each block of items."""
@@ -40,7 +42,6 @@ class LocalEngine:
             found, singular = solve_items(part, counts, self._problem, threads=self._threads)
             check_singular(singular, block, self._problem)
             solved.append(found)
-            del part
         return totals, joined(solved)
 
     def measure(self, items: Items, state: Path, advance: Advance) -> Totals:
@@ -51,9 +52,23 @@ class LocalEngine:
         """See ``Engine.close``: there is nothing."""
 
     def _parts(self, items: Items, block: range, advance: Advance) -> Iterator[Part]:
-        for shard in shards(len(self._files)):
-            files = [self._files[group] for group in shard]
-            yield map_groups(files, items, self._problem, block, threads=self._threads, advance=advance)
+        """The parts in order, all from the second on in the same memory: ``fold`` keeps none but the first."""
+        kept = self._memory.get(len(block), [])
+        for number, shard in enumerate(shards(len(self._files))):
+            place = min(number, 1)
+            part = map_groups(
+                [self._files[group] for group in shard],
+                items,
+                self._problem,
+                block,
+                threads=self._threads,
+                advance=advance,
+                memory=kept[place] if place < len(kept) else None,
+            )
+            if place == len(kept):
+                kept.append(part.equations)
+            yield part
+        self._memory = {len(block): kept}
 
 
 def half_of_memory() -> int:

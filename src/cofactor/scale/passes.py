@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,11 +87,6 @@ class Part:
     equations: NDArray[np.float64]
     totals: Totals
 
-    @classmethod
-    def empty(cls, items: int, problem: Problem) -> Self:
-        """Nothing yet."""
-        return cls(np.zeros((items, problem.sums_size)), Totals())
-
 
 def shards(n_groups: int) -> list[range]:
     """The groups of each part: about √groups parts, so that starting and adding them costs little beside the rest."""
@@ -108,16 +103,21 @@ def map_groups(
     *,
     threads: int | None = None,
     advance: Callable[[], None] = lambda: None,
+    memory: NDArray[np.float64] | None = None,
 ) -> Part:
     """Solve the users of some groups, and gather the normal equations of the items in ``block``.
 
     The next group is read while one is worked on. An empty block gathers nothing, which leaves the ``totals``. ``advance`` is
-    called after each group.
+    called after each group. The sums of a part that is no longer needed can be given as ``memory`` to write to.
     Raises ``BadDataset`` for a group that is not what it was; ``SingularSystem``.
     """
-    part = Part.empty(len(block), problem)
+    if memory is None:
+        part = Part(np.zeros((len(block), problem.sums_size)), Totals())
+    else:
+        memory[:] = 0
+        part = Part(memory, Totals())
     for group, by_item in _ahead(files, block):
-        factors, bias, totals = _solve_users(group, items, problem, threads)
+        factors, bias, totals = solve_users(group, items, problem, threads)
         part.totals += totals
         if by_item is not None:
             kernels.add_item_sums(
@@ -179,7 +179,7 @@ def _ahead(files: Sequence[GroupFiles], block: range) -> Iterator[tuple[Group, C
         yield coming.result()
 
 
-def _solve_users(
+def solve_users(
     group: Group, items: Items, problem: Problem, threads: int | None
 ) -> tuple[NDArray[Any], NDArray[Any], Totals]:
     """u (users, rank) and b (users,) of a group, each the exact solution for the items, and what they add up to."""
