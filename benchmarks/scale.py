@@ -38,7 +38,7 @@ import cofactor as cf
 from cofactor import kernels
 from cofactor.figures import Picture
 from cofactor.figures.drawing import ACCENT, GROUPS, draw
-from cofactor.scale.dataset import GROUP_RATINGS, Dataset, DatasetWriter, group_of
+from cofactor.scale.dataset import GROUP_RATINGS, Dataset, DatasetWriter, group_of, read_group
 from cofactor.scale.training import train
 
 PLANTED, DRAWS, NOISE, HELD = 3, 6, 0.5, 0.02
@@ -75,7 +75,7 @@ class Planted:
         noisy = truth + random.standard_normal(len(items), dtype=np.float32) * np.float32(NOISE)
         codes = np.rint(noisy * 2 - 1).clip(0, len(BOOK) - 1).astype(np.uint8)
         held = random.random(len(items), dtype=np.float32) < HELD
-        columns = {"users": users[of], "items": items, "codes": codes, "held": held}
+        columns = {"users": users[of], "items": items, "ratings": codes, "held": held}
         return columns, ((truth.clip(0.5, 5.0) - BOOK[codes]) ** 2)[held].astype(np.float64)
 
 
@@ -175,7 +175,7 @@ def child(folder: str, rank: str, sweeps: str, threads: str, memory: str) -> Non
 def in_memory(folder: Path, rank: int, threads: int) -> float:
     """Seconds that a sweep of ``ALS`` takes for each rating, the same exact solver, on a dataset in memory."""
     dataset = Dataset.open(folder)
-    users = pa.concat_arrays([dataset.read(group).users for group in range(dataset.n_groups)])
+    users = pa.concat_arrays([read_group(dataset.files(k)).users for k in range(dataset.n_groups)])
     ratings = dataset.ratings_of(users)
     seconds = []
     for sweeps in (1, 3):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from descent import SETTING
+from descent import SETTING, SOONEST
 
 from contest.environments import PEERS
 
@@ -20,8 +20,9 @@ REG = {  # by rank, another takes the nearest: the best of a grid by the error o
     "Surprise": {64: 0.05},
     "myFM": {64: 0.0},  # it draws its own
 }
-SGD = {"model": "SGD", "reg_exponent": SETTING["reg_exponent"], "rate": SETTING["rate"]}
+SGD = {"model": "SGD", "reg_exponent": SETTING["reg_exponent"]}
 ALS_LENGTHS, SGD_LENGTHS = (1, 2, 4, 7, 10, 15, 20), (3, 5, 8, 10, 12, 14, 16, 18, 20, 30)
+SOON_LENGTHS = (3, 4, 5, 6, 7, 8, 10)
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,13 @@ def against_time(libmf: dict[str, str]) -> list[Contender]:
     ]
     return [
         Contender("cofactor ALS", "cofactor", "own", {"model": "ALS"}, REG["cofactor"], lengths=ALS_LENGTHS),
-        Contender("cofactor SGD", "cofactor", "own", SGD, REG["cofactor SGD"], lengths=SGD_LENGTHS),
+        *(
+            Contender(name, "cofactor", "own", {**SGD, "rate": rate}, REG["cofactor SGD"], lengths=lengths)
+            for name, rate, lengths in (
+                ("cofactor SGD", SETTING["rate"], SGD_LENGTHS),
+                ("cofactor SGD, few sweeps", SOONEST["rate"], SOON_LENGTHS),
+            )
+        ),
         *(
             Contender(name, "LIBMF", "libmf", {"library": path}, REG["LIBMF"], lengths=SGD_LENGTHS)
             for name, path in libmf.items()

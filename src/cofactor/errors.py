@@ -44,6 +44,10 @@ class BadModel(BadData):
     """A model folder is missing, damaged, tampered with, or of a later version."""
 
 
+class BadDataset(BadData):
+    """A dataset folder is missing, damaged, mixed with another, or of a later version."""
+
+
 class UnknownUser(BadData, LookupError):
     """A user id that the model does not know."""
 

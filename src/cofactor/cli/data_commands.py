@@ -158,7 +158,7 @@ def train(
       cofactor train dataset -o model --memory 2GB
     """
     from cofactor.cli.jobs import train_model, train_on_dataset
-    from cofactor.scale import is_dataset
+    from cofactor.scale.dataset import is_dataset
 
     given: dict[str, Any] = {
         "rank": rank,

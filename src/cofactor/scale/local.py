@@ -79,11 +79,12 @@ def half_of_memory() -> int:
 def _blocks(dataset: Dataset, problem: Problem, memory: int) -> list[range]:
     """Blocks of items of equal size, as few as fit into ``memory`` bytes."""
     row = 4 * (problem.rank + 15) // 16 * 16  # bytes of a row of factors, padded
-    largest = max(dataset.group_sizes)  # (ratings, users)
+    ratings = max(group.ratings for group in dataset.groups)
+    users = max(group.users for group in dataset.groups)
     beside = (
         _INTERPRETER
-        + _RATING * largest[0]
-        + (_USER + 2 * row) * largest[1]
+        + _RATING * ratings
+        + (_USER + 2 * row) * users
         + (_ITEM + 4 * row) * problem.n_items
     )
     item = 2 * 8 * problem.sums_size
@@ -92,7 +93,7 @@ def _blocks(dataset: Dataset, problem: Problem, memory: int) -> list[range]:
     if memory <= beside or n_blocks > most:
         needed = beside + item * min(_FEWEST_ITEMS, problem.n_items)
         raise BadParameter(
-            f"{memory / 2**30:.2f} GiB of memory are too little: groups of {largest[0]:,} ratings, "
+            f"{memory / 2**30:.2f} GiB of memory are too little: groups of {ratings:,} ratings, "
             f"{problem.n_items:,} items and rank {problem.rank} need {needed / 2**30:.2f} GiB at least, "
             f"{(beside + item * problem.n_items) / 2**30:.2f} GiB to go over the ratings once a sweep. Give more "
             f"memory, prepare the dataset with more groups, or take a lower rank."

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 
 from cofactor.errors import BadParameter
-from cofactor.ids import IdMap
 from cofactor.models.als import ALS, start_factors
 from cofactor.models.base import check_choice
 from cofactor.progress import Progress
@@ -185,7 +184,7 @@ def item_side(model: ALS, dataset: Dataset, state: State) -> ALS:
     numbers = dataset.item_numbers
     fitted.item_ids_ = dataset.item_ids
     fitted.item_factors_, fitted.item_bias_ = state.items.factors[numbers], state.items.bias[numbers]
-    fitted.user_ids_ = IdMap.encode(dataset.no_users)[0]
+    fitted.user_ids_ = dataset.no_users
     fitted.user_factors_ = np.zeros((0, model.rank), np.float32)
     fitted.user_bias_ = np.zeros(0, np.float32)
     fitted.ratings_ = Compressed(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
