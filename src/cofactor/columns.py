@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -150,9 +151,7 @@ def encode_ids(parts: list[list[Any]], role: str, written: str) -> tuple[IdMap, 
     chunks = [chunk for part in parts for chunk in part if len(chunk)] or parts[0][:1]
     kinds = sorted({_family(chunk.type.value_type) for chunk in chunks})
     if len(kinds) > 1:
-        raise BadRatings(
-            f"The {role} ids are {' in some files and '.join(kinds)} in others. Make them one kind in all files."
-        )
+        raise BadRatings(_mixed_families(role, kinds))
     if len({chunk.type for chunk in chunks}) > 1:
         wide = pa.large_string() if kinds == ["strings"] else _widest(chunks)
         chunks = [pa.DictionaryArray.from_arrays(c.indices, c.dictionary.cast(wide)) for c in chunks]
@@ -164,6 +163,61 @@ def encode_ids(parts: list[list[Any]], role: str, written: str) -> tuple[IdMap, 
     elif written == "text":
         distinct = _as_integers(distinct)
     return IdMap.of_distinct(distinct, codes)
+
+
+class IdKinds:
+    """Types of ids that come batch by batch: each is taken for an integer until one is not.
+
+    ``found``: "int64", "uint64" or "string" for "user" and "item"; what it says in the end holds for all.
+    """
+
+    def __init__(self, found: Mapping[str, str]) -> None:
+        """``found``: what is known already."""
+        self.found = dict(found)
+        self._marks: dict[str, set[str]] = {"user": set(), "item": set()}
+        self._families: dict[str, set[str]] = {"user": set(), "item": set()}
+
+    def typed(self, column: Any, role: str, written: str) -> Any:
+        """Ids (rows,) as they stand in a table -> an Arrow array of the type found; None where that must change first.
+
+        ``written`` is the ``Table.kind``. After None ``found`` has the new type, and all batches must come again.
+        Raises ``BadRatings`` as ``encode_ids`` does.
+        """
+        import pyarrow as pa
+
+        encoded = column.dictionary_encode()
+        distinct = encoded.dictionary
+        families = self._families[role]
+        families.add(_family(distinct.type))
+        if len(families) > 1:
+            raise BadRatings(_mixed_families(role, sorted(families)))
+        if written == "json":
+            self._marks[role] |= _marks_of(distinct)
+            _check_marks(self._marks[role], role)
+            distinct = _bare(distinct)
+        text = written == "text" or self._marks[role] == {"i"}
+        can_be_integer = text or "integers" in families
+        for kind, type_ in (("int64", pa.int64()), ("uint64", pa.uint64()), ("string", pa.large_string())):
+            if _ORDER.index(kind) < _ORDER.index(self.found.get(role, "int64")):
+                continue  # it has been found not to be
+            if kind != "string" and (not can_be_integer or (text and not _all_integers(distinct))):
+                continue
+            if kind == "string" and "integers" in families:
+                continue  # numbers stay numbers
+            try:
+                cast = distinct.cast(type_)
+            except pa.ArrowInvalid:
+                continue
+            known = role in self.found
+            changed = known and self.found[role] != kind
+            self.found[role] = kind
+            return None if changed else cast.take(encoded.indices)
+        raise BadRatings(
+            f"The {role} ids are neither all integers of 64 bits nor all strings. Write them in quotes."
+        )
+
+
+_ORDER = ("int64", "uint64", "string")
 
 
 def _family(kind: Any) -> str:
@@ -181,12 +235,8 @@ def _widest(chunks: list[Any]) -> Any:
 def _as_integers(distinct: Any) -> Any:
     """Ids of a text file: integers where every one is written as an integer is, else as they are."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    if (
-        len(distinct) == 0
-        or not pc.all(pc.match_substring_regex(distinct, r"^(0|-?[1-9][0-9]{0,19})$")).as_py()
-    ):
+    if len(distinct) == 0 or not _all_integers(distinct):
         return distinct
     for kind in (pa.int64(), pa.uint64()):
         try:
@@ -196,15 +246,41 @@ def _as_integers(distinct: Any) -> Any:
     return distinct
 
 
-def _unmarked(distinct: Any, role: str) -> Any:
-    """Ids of JSON files, which come marked i or s."""
+def _all_integers(distinct: Any) -> bool:
+    """Whether every id is written the way Python writes an integer."""
     import pyarrow.compute as pc
 
-    marks = set(pc.unique(pc.utf8_slice_codeunits(distinct, 0, 1)).to_pylist())
+    return bool(pc.all(pc.match_substring_regex(distinct, r"^(0|-?[1-9][0-9]{0,19})$")).as_py())
+
+
+def _mixed_families(role: str, kinds: list[str]) -> str:
+    return (
+        f"The {role} ids are {' in some files and '.join(kinds)} in others. Make them one kind in all files."
+    )
+
+
+def _unmarked(distinct: Any, role: str) -> Any:
+    """Ids of JSON files, which come marked i or s."""
+    marks = _marks_of(distinct)
+    _check_marks(marks, role)
+    return _as_integers(_bare(distinct)) if marks == {"i"} else _bare(distinct)
+
+
+def _marks_of(distinct: Any) -> set[str]:
+    import pyarrow.compute as pc
+
+    return set(pc.unique(pc.utf8_slice_codeunits(distinct, 0, 1)).to_pylist())
+
+
+def _bare(distinct: Any) -> Any:
+    import pyarrow.compute as pc
+
+    return pc.utf8_slice_codeunits(distinct, 1)
+
+
+def _check_marks(marks: set[str], role: str) -> None:
     if len(marks) > 1:
         raise BadRatings(
             f'The {role} ids are integers on some lines and strings on others, and 1 is not "1". '
             f"Write all of them with quotes, or all without."
         )
-    bare = pc.utf8_slice_codeunits(distinct, 1)
-    return _as_integers(bare) if marks == {"i"} else bare

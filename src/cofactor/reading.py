@@ -7,6 +7,7 @@ import csv
 import io
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -117,17 +118,17 @@ def gather(
 
     ``listed`` is how many bad rows of a file to name, None for all of them.
     """
-    low, high = _check_scale(scale)
+    low, high = check_scale(scale)
     parts: list[_Columns] = []
     bad: list[BadRow] = []
     reasons: Counter[str] = Counter()
     with Sources(source, sep, drop, is_rating) as tables:
         for table in tables:
-            question = _Question(table, find_columns(table, wanted, ("user", "item", "rating")), low, high)
+            question = Question(table, find_columns(table, wanted, ("user", "item", "rating")), low, high)
             columns, n_bad = _read(tables, table, question)
             skipped = tables.skipped_lines()
             if n_bad and not drop:
-                raise _refusal(_list_bad(tables, table, question, [], _LISTED), n_bad, len(tables) > 1)
+                raise refusal(tables, table, question, n_bad)
             if n_bad:
                 counted = tables.query(
                     table, f"{question.reason} AS reason, count(*) AS n", "GROUP BY reason"
@@ -170,7 +171,7 @@ def _name(source: Any) -> str:
     )
 
 
-def _check_scale(scale: Any) -> tuple[float, float]:
+def check_scale(scale: Any) -> tuple[float, float]:
     if scale is None:
         return -LARGEST_RATING, LARGEST_RATING
     try:
@@ -187,7 +188,7 @@ def _check_scale(scale: Any) -> tuple[float, float]:
 # -- rows ----------------------------------------------------------------------------------------
 
 
-class _Question:
+class Question:
     """The expressions that turn a table's columns into ids, rating and time, and tell what is bad."""
 
     def __init__(self, table: Table, columns: dict[str, int], low: float, high: float) -> None:
@@ -240,9 +241,11 @@ class _Columns:
     kind: str
 
 
-def _read(tables: Sources, table: Table, question: _Question) -> tuple[_Columns, int]:
-    import pyarrow as pa
+def good_rows(tables: Sources, table: Table, question: Question) -> Iterator[tuple[Any, int]]:
+    """Batches of the rows of a table that can be used, and how many of each batch cannot.
 
+    Columns: u and i, the ids as they stand there, r float32, and t int64 where there are times.
+    """
     asked = {
         "u": question.user,
         "i": question.item,
@@ -251,17 +254,22 @@ def _read(tables: Sources, table: Table, question: _Question) -> tuple[_Columns,
     }
     if question.has_times:
         asked["t"] = question.time
+    for batch in tables.batches(table, ", ".join(f"{sql} AS {name}" for name, sql in asked.items())):
+        good = batch.column("good")
+        wrong = len(good) - (good.true_count if len(good) else 0)
+        yield batch.filter(good) if wrong else batch, wrong
+
+
+def _read(tables: Sources, table: Table, question: Question) -> tuple[_Columns, int]:
+    import pyarrow as pa
+
     users: list[Any] = []
     items: list[Any] = []
     values: list[NDArray[np.float32]] = []
     times: list[NDArray[np.int64]] = []
     n_bad = 0
-    for batch in tables.batches(table, ", ".join(f"{sql} AS {name}" for name, sql in asked.items())):
-        good = batch.column("good")
-        wrong = len(good) - (good.true_count if len(good) else 0)
-        if wrong:
-            n_bad += wrong
-            batch = batch.filter(good)
+    for batch, wrong in good_rows(tables, table, question):
+        n_bad += wrong
         users.append(batch.column("u").dictionary_encode())
         items.append(batch.column("i").dictionary_encode())
         values.append(batch.column("r").to_numpy(zero_copy_only=False))
@@ -279,7 +287,7 @@ def _read(tables: Sources, table: Table, question: _Question) -> tuple[_Columns,
 
 
 def _list_bad(
-    tables: Sources, table: Table, question: _Question, skipped: list[tuple[int, str]], most: int | None
+    tables: Sources, table: Table, question: Question, skipped: list[tuple[int, str]], most: int | None
 ) -> list[BadRow]:
     """The bad rows of a table, by row number from 1, with lines that are no rows at all among them."""
     lost = [
@@ -310,8 +318,9 @@ def _list_bad(
     return sorted(lost + rows, key=lambda bad: bad.row)
 
 
-def _refusal(bad: list[BadRow], total: int, several: bool) -> BadRatings:
-    """One paragraph that names each of the first bad rows."""
+def refusal(tables: Sources, table: Table, question: Question, total: int) -> BadRatings:
+    """One paragraph about ``total`` bad rows of a table, that names each of the first."""
+    bad, several = _list_bad(tables, table, question, [], _LISTED), len(tables) > 1
     told = []
     for row in bad[:_LISTED]:
         named = {"user": row.user, "item": row.item, "rating": row.rating, "time": row.timestamp}

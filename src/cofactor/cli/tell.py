@@ -81,7 +81,9 @@ def show_dataset_training(done: DatasetTraining) -> None:
     for sweep, J in enumerate(done.objective):
         error = f", held-out RMSE {done.held_rmse[sweep]:.4f}" if done.held else ""
         say(f"Sweep {sweep + 1}: objective {J:,.6g}{error}")
-    say(f"Saved in {done.output}: {type(done.model).__name__} of rank {done.model.get_params()['rank']}, its items")
+    say(
+        f"Saved in {done.output}: {type(done.model).__name__} of rank {done.model.get_params()['rank']}, its items"
+    )
 
 
 def show_demo(done: Demo) -> None:

@@ -97,6 +97,15 @@ class Group:
     held_values: NDArray[np.float32]
 
 
+class Columns(NamedTuple):
+    """Rows of a group as they are written: raw ids, item numbers, codes (or float32 ratings), and what is held out."""
+
+    users: pa.Array
+    items: NDArray[np.int32]
+    ratings: NDArray[Any]
+    held: NDArray[np.bool_] | None
+
+
 # -- who goes where --------------------------------------------------------------------------------
 
 
@@ -297,7 +306,7 @@ class Dataset:
         if trouble:
             raise BadDataset(f"{display(folder)}: {trouble}. {_MEND}".replace("..", "."))
         self = cls(folder.resolve(), text, meta)
-        for entry in (self._items_file, *(file for group in self.groups for file in group.files)):
+        for entry in self.all_files:
             try:
                 size = os.stat(self.path / entry.name).st_size
             except OSError:
@@ -317,6 +326,11 @@ class Dataset:
     def _items_file(self) -> FileEntry:
         return FileEntry(*self.meta["items"])
 
+    @property
+    def all_files(self) -> list[FileEntry]:
+        """Everything that ``meta.json`` names."""
+        return [self._items_file, *(file for group in self.groups for file in group.files)]
+
     @cached_property
     def _items(self) -> pa.Table:
         data = _checked_bytes(self.path, self._items_file)
@@ -326,7 +340,11 @@ class Dataset:
             raise BadDataset(
                 f"{self._items_file.name} cannot be read ({shorten(str(error), 120)}). {_MEND}"
             ) from None
-        if table.column_names != ["item", "count"] or len(table) != self.n_items or table["count"].type != pa.int64():
+        if (
+            table.column_names != ["item", "count"]
+            or len(table) != self.n_items
+            or table["count"].type != pa.int64()
+        ):
             raise BadDataset(f"{self._items_file.name} is not the table of {self.n_items:,} items. {_MEND}")
         return table
 
@@ -377,7 +395,9 @@ class Dataset:
         """All ratings of these users, held-out ones as well. Raises ``UnknownUser`` for one who is not here."""
         wanted = IdMap.encode(id_array(users, "user"))[0]
         of = group_of(wanted.array, self.n_groups)
-        parts = [_rows_of(self.files(group), wanted.array.filter(pa.array(of == group))) for group in np.unique(of)]
+        parts = [
+            _rows_of(self.files(group), wanted.array.filter(pa.array(of == group))) for group in np.unique(of)
+        ]
         table = pa.concat_tables(parts).combine_chunks()
         positions = wanted.positions(table["user"].combine_chunks(), "user")
         missing = np.flatnonzero(np.bincount(positions, minlength=len(wanted)) == 0)
@@ -471,7 +491,10 @@ def _wrong_in(meta: dict[str, Any]) -> str:
         "n_ratings": whole(meta.get("n_ratings"), 1),
         "n_held": whole(meta.get("n_held")),
         "mean": number(meta.get("mean")),
-        "scale": isinstance(scale, list) and len(scale) == 2 and all(map(number, scale)) and scale[0] <= scale[1],
+        "scale": isinstance(scale, list)
+        and len(scale) == 2
+        and all(map(number, scale))
+        and scale[0] <= scale[1],
         "code_book": book is None
         or (isinstance(book, list) and 1 <= len(book) <= LONGEST_BOOK and all(map(number, book))),
         "holdout": number(meta.get("holdout")) and 0 <= meta["holdout"] < 1,
@@ -512,17 +535,21 @@ class DatasetWriter:
         holdout: float = 0.0,
         seed: int = 0,
         base: Dataset | None = None,
+        after: Dataset | None = None,
     ) -> None:
         """``item_ids`` (items,) stand in the order of item numbers; ``code_book`` (codes,) has distinct ratings.
 
-        With ``base`` both begin with what the base has.
+        With ``base`` both begin with what the base has. ``after`` is a dataset at the same path that this one
+        replaces: no file of it is written over.
         """
         self._path, self._base = Path(path), base
         self._item_ids, self._book = item_ids, code_book
-        self._user_type = next(
-            (name for name, kind in _USER_TYPES.items() if kind == user_type), "string"
-        )
-        self._facts = {"scale": [float(scale[0]), float(scale[1])], "holdout": float(holdout), "seed": int(seed)}
+        self._user_type = next((name for name, kind in _USER_TYPES.items() if kind == user_type), "string")
+        self._facts = {
+            "scale": [float(scale[0]), float(scale[1])],
+            "holdout": float(holdout),
+            "seed": int(seed),
+        }
         self._groups: list[GroupEntry | None] = [None] * n_groups
         self._counts = np.zeros(len(item_ids), np.int64)
         self._held = 0
@@ -533,10 +560,25 @@ class DatasetWriter:
             self._groups = list(base.groups)
             self._counts[: base.n_items] = base.item_counts
             self._held = base.n_held
-            self._number = 1 + max(_number_of(file) for group in base.groups for file in group.files)
             self._code_counts[: len(base.meta["code_counts"])] = base.meta["code_counts"]
             self._sums = np.array(base.meta["sums"])
+        if base is not None or after is not None:
+            self._number = 1 + max(_number_of(file) for file in (base or after).all_files)
         (self._path / "groups").mkdir(parents=True, exist_ok=True)
+
+    def written(self, number: int) -> Columns | None:
+        """The rows of a group that an interrupted writer with the same data wrote; None where it did not."""
+        path = self._path / self._group_name(number)
+        if not path.exists():
+            return None
+        try:
+            table = pq.read_table(path, use_threads=False).combine_chunks()
+        except (pa.ArrowException, OSError, ValueError):
+            return None
+        columns = [table[name].combine_chunks() for name in table.column_names]
+        items, ratings = (column.to_numpy() for column in columns[1:3])
+        held = columns[3].to_numpy(zero_copy_only=False) if len(columns) > 3 else None
+        return Columns(columns[0], items, ratings, held)
 
     def write_group(
         self,
@@ -559,7 +601,7 @@ class DatasetWriter:
         if held is not None and self._facts["holdout"]:
             columns["held"] = pa.array(held, pa.bool_())
         table = pa.table(columns)
-        entry = self._write(f"groups/{number:05d}-{self._number}.parquet", lambda file: _write_rows(file, table))
+        entry = self._write(self._group_name(number), lambda file: _write_rows(file, table))
         kept = slice(None) if held is None else ~held
         self._count(number, items[kept], ratings[kept], 1)
         n_held = 0 if held is None else int(np.count_nonzero(held))
@@ -613,6 +655,9 @@ class DatasetWriter:
         write_whole(self._path / META, lambda file: file.write(json.dumps(meta, indent=1).encode()))
         return Dataset.open(self._path)
 
+    def _group_name(self, number: int) -> str:
+        return f"groups/{number:05d}-{self._number}.parquet"
+
     def _codes(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
         assert self._book is not None
         order = np.argsort(self._book)
@@ -629,7 +674,9 @@ class DatasetWriter:
         path = self._path / name
         write_whole(path, write)
         with open(path, "rb") as file:
-            return FileEntry(name, os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
+            return FileEntry(
+                name, os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()
+            )
 
 
 def _number_of(file: FileEntry) -> int:

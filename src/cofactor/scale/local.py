@@ -82,10 +82,7 @@ def _blocks(dataset: Dataset, problem: Problem, memory: int) -> list[range]:
     ratings = max(group.ratings for group in dataset.groups)
     users = max(group.users for group in dataset.groups)
     beside = (
-        _INTERPRETER
-        + _RATING * ratings
-        + (_USER + 2 * row) * users
-        + (_ITEM + 4 * row) * problem.n_items
+        _INTERPRETER + _RATING * ratings + (_USER + 2 * row) * users + (_ITEM + 4 * row) * problem.n_items
     )
     item = 2 * 8 * problem.sums_size
     n_blocks = -(-problem.n_items * item // max(1, memory - beside))

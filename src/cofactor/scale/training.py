@@ -118,7 +118,12 @@ def _start(model: ALS, dataset: Dataset) -> Items:
 
 
 def _engine(
-    name: str, dataset: Dataset, problem: Problem, threads: int | None, memory: int | None, address: str | None
+    name: str,
+    dataset: Dataset,
+    problem: Problem,
+    threads: int | None,
+    memory: int | None,
+    address: str | None,
 ) -> Engine:
     if name == "local":
         return LocalEngine(dataset, problem, threads, memory)
@@ -164,7 +169,9 @@ def _run(
                 totals, following = engine.sweep(state.items, path, advance)
             penalty = totals.penalty + problem.penalty(counts, state.items.factors, state.items.bias)
             state.objective.append(totals.squared_error + penalty)
-            state.held_rmse.append(float(np.sqrt(totals.held_squares / totals.held)) if totals.held else np.nan)
+            state.held_rmse.append(
+                float(np.sqrt(totals.held_squares / totals.held)) if totals.held else np.nan
+            )
             note = f"J = {state.objective[-1]:.6g}"
             stop = bool(callback(state)) if callback is not None else False
             stop = stop or (
