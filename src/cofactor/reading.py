@@ -172,6 +172,7 @@ def _name(source: Any) -> str:
 
 
 def check_scale(scale: Any) -> tuple[float, float]:
+    """The lowest and the highest rating that a row may have."""
     if scale is None:
         return -LARGEST_RATING, LARGEST_RATING
     try:

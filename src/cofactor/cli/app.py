@@ -26,6 +26,7 @@ app = typer.Typer(
 for command in (
     data_commands.demo,
     data_commands.check,
+    data_commands.prepare,
     data_commands.train,
     *choosing_commands.COMMANDS,
     *model_commands.COMMANDS,

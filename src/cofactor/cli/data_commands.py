@@ -8,14 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from cofactor.cli import options as opt
-from cofactor.cli.output import say, show_json
+from cofactor.cli.output import count, note, say, show_json
 from cofactor.cli.tell import (
     show_check,
+    show_dataset_training,
     show_demo,
     show_doctor,
     show_training,
     show_verified,
 )
+from cofactor.errors import BadParameter
 
 
 def demo(
@@ -76,6 +78,83 @@ def check(
         show_check(report)
     if report["bad_rows"] or not report["ratings"]:
         raise typer.Exit(3)
+
+
+def prepare(
+    file: opt.RatingsFile,
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="FOLDER", help="The dataset's folder.", show_default=False),
+    ],
+    memory: opt.Memory = None,
+    holdout: Annotated[
+        float, typer.Option(metavar="SHARE", help="Ratings held out to measure; 0 measures nothing.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of what is held out.")] = 0,
+    groups: Annotated[
+        int | None, typer.Option(help="Groups of users. [one for each two million ratings]")
+    ] = None,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add the ratings to the dataset that is there.")
+    ] = False,
+    user: opt.UserColumn = None,
+    item: opt.ItemColumn = None,
+    rating: opt.RatingColumn = None,
+    timestamp: opt.TimeColumn = None,
+    no_timestamp: opt.NoTime = False,
+    sep: opt.Separator = None,
+    scale: opt.Scale = None,
+    as_json: opt.JSON = False,
+) -> None:
+    """Make a dataset of ratings that need not fit into memory, for train.
+
+    Called again after an interruption it goes on where it was. A dataset that is there already stays
+    as it is until the new one is whole.
+
+    \b
+    Example:
+      cofactor prepare ratings.csv -o dataset --memory 2GB --holdout 0.02
+      cofactor prepare later.csv -o dataset --append
+    """
+    from cofactor.scale.preparing import Forecast
+    from cofactor.scale.preparing import prepare as prepare_dataset
+
+    def announce(forecast: Forecast) -> None:
+        note(
+            f"About {count(forecast.ratings, 'rating')} in {count(forecast.groups, 'group')}: "
+            f"{forecast.staging / 2**30:.2g} GiB of disk on the way and {forecast.result / 2**30:.2g} GiB in the end, "
+            f"{forecast.seconds / 60:.0f} minutes."
+        )
+
+    done = prepare_dataset(
+        file,
+        output,
+        memory=opt.size(memory),
+        holdout=holdout,
+        seed=seed,
+        groups=groups,
+        append=append,
+        **opt.reading(user, item, rating, timestamp, no_timestamp, sep, scale),
+        announce=None if as_json else announce,
+    )
+    if as_json:
+        show_json(
+            {
+                "ratings": done.n_ratings,
+                "held_out": done.n_held,
+                "users": done.n_users,
+                "items": done.n_items,
+                "mean": done.mean,
+                "groups": done.n_groups,
+                "bytes": sum(entry.bytes for entry in done.all_files),
+                "output": str(output),
+            }
+        )
+    else:
+        say(
+            f"{output}: {count(done.n_ratings, 'rating')} of {count(done.n_items, 'item')} by "
+            f"{count(done.n_users, 'user')}, and {done.n_held:,} held out, in {count(done.n_groups, 'group')}."
+        )
 
 
 def train(
@@ -180,7 +259,7 @@ def train(
             {**params, "seed": seed},
             engine=engine,
             address=address,
-            memory=None if memory is None else opt.size(memory),
+            memory=opt.size(memory),
         )
         if as_json:
             show_json(trained.to_dict())

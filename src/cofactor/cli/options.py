@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,9 +36,23 @@ NoTime = Annotated[bool, typer.Option("--no-timestamp", help="Leave times out.")
 Separator = Annotated[
     str | None, typer.Option("--sep", metavar="SEP", help=r"What separates columns: , ; \t :: ...")
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option("--memory", metavar="SIZE", help="What it may take, such as 4GB. [half of the machine's]"),
+]
 Scale = Annotated[
     str | None, typer.Option("--scale", metavar="LO,HI", help="Lowest and highest rating there can be.")
 ]
+
+
+def size(text: str | None) -> int | None:
+    """``"4GB"`` -> bytes; a bare number is bytes, and a kilobyte 1,024 of them."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?\s*", text, re.IGNORECASE)
+    if found is None:
+        raise BadParameter(f"--memory is {shorten(text)}; give a size such as 500MB or 4GB.")
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
 
 
 def reading(

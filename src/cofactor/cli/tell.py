@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from cofactor.catalog import Catalog
-    from cofactor.cli.jobs import Training
+    from cofactor.cli.jobs import DatasetTraining, Training
     from cofactor.demo import Demo
     from cofactor.doctor import Health
     from cofactor.evaluation import Evaluation

@@ -38,7 +38,7 @@ class State:
 
 def write_state(path: Path, state: State, belongs_to: dict[str, Any]) -> None:
     """Replace the checkpoint. ``belongs_to`` is JSON-ready: dataset and parameters. Raises ``OSError``."""
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "item_factors": state.items.factors,
         "item_bias": state.items.bias,
         "objective": np.array(state.objective, np.float64),

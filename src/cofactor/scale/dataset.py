@@ -125,7 +125,8 @@ def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    mixed: NDArray[np.uint64] = x ^ (x >> np.uint64(31))
+    return mixed
 
 
 def group_of(users: pa.Array | NDArray[Any], n_groups: int) -> NDArray[np.int64]:
@@ -367,7 +368,8 @@ class Dataset:
     @cached_property
     def item_counts(self) -> NDArray[np.int64]:
         """Ratings to learn from (items,) by item number."""
-        return self._items["count"].combine_chunks().to_numpy()
+        counts: NDArray[np.int64] = self._items["count"].combine_chunks().to_numpy()
+        return counts
 
     @property
     def no_users(self) -> IdMap:
@@ -563,7 +565,8 @@ class DatasetWriter:
             self._code_counts[: len(base.meta["code_counts"])] = base.meta["code_counts"]
             self._sums = np.array(base.meta["sums"])
         if base is not None or after is not None:
-            self._number = 1 + max(_number_of(file) for file in (base or after).all_files)
+            files = [file for there in (base, after) if there is not None for file in there.all_files]
+            self._number = 1 + max(_number_of(file) for file in files)
         (self._path / "groups").mkdir(parents=True, exist_ok=True)
 
     def written(self, number: int) -> Columns | None:

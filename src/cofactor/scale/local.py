@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -96,4 +97,4 @@ def _blocks(dataset: Dataset, problem: Problem, memory: int) -> list[range]:
             f"memory, prepare the dataset with more groups, or take a lower rank."
         )
     bounds = np.linspace(0, problem.n_items, n_blocks + 1).astype(int).tolist()
-    return [range(begin, end) for begin, end in zip(bounds, bounds[1:])]
+    return [range(begin, end) for begin, end in pairwise(bounds)]

@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,7 @@ def shards(n_groups: int) -> list[range]:
     """The groups of each part: about √groups parts, so that starting and adding them costs little beside the rest."""
     n = math.isqrt(n_groups - 1) + 1
     bounds = [n_groups * k // n for k in range(n + 1)]
-    return [range(begin, end) for begin, end in zip(bounds, bounds[1:])]
+    return [range(begin, end) for begin, end in pairwise(bounds)]
 
 
 def map_groups(
@@ -107,8 +108,9 @@ def map_groups(
 ) -> Part:
     """Solve the users of some groups, and gather the normal equations of the items in ``block``.
 
-    The next group is read while one is worked on. An empty block gathers nothing, which leaves the ``totals``. ``advance`` is
-    called after each group. The sums of a part that is no longer needed can be given as ``memory`` to write to.
+    The next group is read while one is worked on. An empty block gathers nothing, which leaves the ``totals``.
+    ``advance`` is called after each group. The sums of a part that is no longer needed can be given as ``memory`` to
+    write to.
     Raises ``BadDataset`` for a group that is not what it was; ``SingularSystem``.
     """
     if memory is None:

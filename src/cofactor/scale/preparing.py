@@ -539,7 +539,7 @@ def _code_book(values: list[float] | None, base: Dataset | None) -> NDArray[np.f
     book = [*base.code_book.tolist(), *(value for value in values or () if value not in known)]
     if values is None or len(book) > LONGEST_BOOK:
         raise BadRatings(
-            f"The dataset stores ratings as one of {len(known)} values, and the new ones have so many others that there "
-            f"would be more than {LONGEST_BOOK}. Prepare all ratings again."
+            f"The dataset stores ratings as one of {len(known)} values, and the new ones have so many others that "
+            f"there would be more than {LONGEST_BOOK}. Prepare all ratings again."
         )
     return np.array(book, np.float32)

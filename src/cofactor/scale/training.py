@@ -1,4 +1,4 @@
-"""Alternating least squares on a dataset that memory does not hold: the users are solved and forgotten, pass by pass."""
+"""Alternating least squares on a dataset that memory does not hold: users are solved and forgotten, pass by pass."""
 
 from __future__ import annotations
 
