@@ -191,6 +191,9 @@ class IdKinds:
         families.add(_family(distinct.type))
         if len(families) > 1:
             raise BadRatings(_mixed_families(role, sorted(families)))
+        if self.found.get(role) == "string" and "integers" in families:
+            self.found[role] = "int64"  # of a dataset that is appended to
+            return None
         if written == "json":
             self._marks[role] |= _marks_of(distinct)
             _check_marks(self._marks[role], role)

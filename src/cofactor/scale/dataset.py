@@ -33,7 +33,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cofactor.errors import BadDataset, BadModel, UnknownUser, shorten
+from cofactor.errors import BadDataset, BadParameter, BadModel, UnknownUser, shorten
 from cofactor.ids import IdMap, Ids, id_array
 from cofactor.ratings import LARGEST_RATING, Ratings
 from cofactor.storage.folders import display
@@ -393,9 +393,23 @@ class Dataset:
         if not np.array_equal(counts, self.item_counts) or held != self.n_held:
             raise BadDataset(f"The groups do not have the ratings that {META} counts. {_MEND}")
 
+    def _as_here(self, users: pa.Array) -> pa.Array:
+        """Ids as the type that users have here."""
+        if pa.types.is_integer(users.type) != (self.user_type != "string"):
+            raise BadParameter(
+                f"The users of this dataset are of type {self.user_type}, these ids of type {users.type}. Give ids as "
+                f"they stood in the ratings."
+            )
+        try:
+            return users.cast(_USER_TYPES[self.user_type])
+        except pa.ArrowInvalid:
+            raise UnknownUser(
+                f"Some of these ids are beyond {self.user_type}, the type of users in {display(self.path)}."
+            ) from None
+
     def ratings_of(self, users: Ids) -> Ratings:
         """All ratings of these users, held-out ones as well. Raises ``UnknownUser`` for one who is not here."""
-        wanted = IdMap.encode(id_array(users, "user"))[0]
+        wanted = IdMap.encode(self._as_here(id_array(users, "user")))[0]
         of = group_of(wanted.array, self.n_groups)
         parts = [
             _rows_of(self.files(group), wanted.array.filter(pa.array(of == group))) for group in np.unique(of)
@@ -429,7 +443,8 @@ def is_dataset(path: object) -> bool:
 
 def _rows_of(files: GroupFiles, users: pa.Array) -> pa.Table:
     """The rows of some users of a group: of each file only the row groups that can have them are read."""
-    tables = []
+    tables, kind = [], _USER_TYPES[files.user_type]
+    users = users.cast(kind)
     for entry in files.files:
         data = _checked_bytes(Path(files.folder), entry)
         file = pq.ParquetFile(pa.BufferReader(data))
@@ -437,13 +452,13 @@ def _rows_of(files: GroupFiles, users: pa.Array) -> pa.Table:
         for k in range(file.num_row_groups):
             limits = file.metadata.row_group(k).column(0).statistics
             inside = pc.and_(
-                pc.greater_equal(users, pa.scalar(limits.min, users.type)),
-                pc.less_equal(users, pa.scalar(limits.max, users.type)),
+                pc.greater_equal(users, pa.scalar(limits.min, kind)),
+                pc.less_equal(users, pa.scalar(limits.max, kind)),
             )
             if pc.any(inside).as_py():
                 chosen.append(k)
         table = file.read_row_groups(chosen, columns=["user", "item", "rating"])
-        table = table.set_column(0, "user", table["user"].cast(users.type))
+        table = table.set_column(0, "user", table["user"].cast(kind))
         tables.append(table.filter(pc.is_in(table["user"], value_set=users)))
     return tables[0] if len(tables) == 1 else _merged(tables, files.n_items)
 
@@ -598,7 +613,8 @@ class DatasetWriter:
         Where there is no code book ``ratings`` are float32. Beside a ``base``: ``replaced`` are the ratings in its
         files that no longer count, ``n_users`` how many users the group has now.
         """
-        users = users if isinstance(users, pa.Array) else pa.array(users, _USER_TYPES[self._user_type])
+        kind = _USER_TYPES[self._user_type]
+        users = users.cast(kind) if isinstance(users, pa.Array) else pa.array(users, kind)
         columns = {"user": users, "item": pa.array(items, pa.int32())}
         columns["rating"] = pa.array(ratings, pa.float32() if self._book is None else pa.uint8())
         if held is not None and self._facts["holdout"]:

@@ -141,7 +141,7 @@ def prepare(
     _check_room(target, forecast, staging)
     if announce is not None:
         announce(forecast)
-    buffer = min((memory - _INTERPRETER) // 6, 1 << 29)
+    buffer = _most_in_buffer(memory)
     while not staging.done:
         staging.fill(source, sep, columns, bounds, base, n_groups, buffer, size, progress)
     dataset = _write(staging, target, there, base, scale, holdout, seed, n_groups, progress)
@@ -207,6 +207,11 @@ def _check_room(target: Path, forecast: Forecast, staging: _Staging) -> None:
             f"{display(target)} has {free / 2**30:.1f} GiB of disk left; about {forecast.ratings:,} ratings need "
             f"{needed / 2**30:.1f} GiB, of which {forecast.result / 2**30:.1f} GiB stay. Give a path with more room."
         )
+
+
+def _most_in_buffer(memory: int) -> int:
+    """Bytes of rows that wait to be spilled: sorting them takes as much again, and so does reading ahead."""
+    return min((memory - _INTERPRETER) // 6, 1 << 29)
 
 
 # -- dealing rows out ------------------------------------------------------------------------------
