@@ -6,13 +6,14 @@ A user rates five or six items, drawn with a popularity after Zipf: 1/1, 1/2, 1/
 
     3.3 + b_i + c_j + u_i·v_j + noise      b, c ~ N(0, 0.4²)   u·v of 3 factors ~ N(0, 0.5²)   noise ~ N(0, 0.5²)
 
-rounded to half a point from 0.5 to 5; two per cent are held out. Nothing of it is ever in memory but a group, the items,
-and while a dataset is made the numbers of the users of some groups. Datasets stay in FOLDER (about 3 bytes a rating) and
-are used again.
+rounded to half a point from 0.5 to 5; two per cent are held out. Nothing of it is ever in memory but a group, the
+items, and while a dataset is made the numbers of the users of some groups. Datasets stay in FOLDER (about 3 bytes a
+rating) and are used again.
 
-Each training is a process of its own on as many processors as threads, whose peak of resident memory the system tells. Seconds of a sweep are those of
-the second one. "Floor" is the error of somebody who knows every factor, so that only noise and rounding are left; with
-five ratings nobody can know a user that well. "No factors" is the error of the mean.
+Each training is a process of its own on as many processors as threads, whose peak of resident memory the system
+tells. Seconds of a sweep are those of the second one. "Floor" is the error of somebody who knows every factor, so that
+only noise and rounding are left; with five ratings nobody can know a user that well. "No factors" is the error before
+the first sweep, of mean and user biases.
 """
 
 from __future__ import annotations
@@ -262,9 +263,9 @@ def main() -> None:
             Figure(f"{where}, held-out RMSE, no factors", its["rmse"][0], "points"),
             Figure(f"{where}, held-out RMSE, floor", floor, "points"),
         ]
-    first, last = list(found.values())[0], list(found.values())[-1]
+    (fewest, first), *_, (most, last) = (*found.items(), *found.items())
     if len(found) > 1 and not args.quick:
-        label = f"{list(found)[-1]:g} million users / {list(found)[0]:g} million users"
+        label = f"{most:g} million users / {fewest:g} million users"
         growth = (last["sweep"] / last["ratings"]) / (first["sweep"] / first["ratings"])
         figures += [
             Figure(f"{label}, time for each rating", growth, "times", LIMITS["growth"]),

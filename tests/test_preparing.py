@@ -123,7 +123,9 @@ def test_small_buffers_change_nothing(tmp_path, ratings, monkeypatch):
 def test_what_is_held_out_depends_on_user_and_item_alone(tmp_path, ratings):
     table = ratings.to_arrow().to_pandas()
     first = rows_of(prepare(table, tmp_path / "a", holdout=0.3, groups=2, **SMALL))
-    again = rows_of(prepare(table.sample(frac=1, random_state=1), tmp_path / "b", holdout=0.3, groups=3, **SMALL))
+    again = rows_of(
+        prepare(table.sample(frac=1, random_state=1), tmp_path / "b", holdout=0.3, groups=3, **SMALL)
+    )
     other = rows_of(prepare(table, tmp_path / "c", holdout=0.3, seed=1, groups=2, **SMALL))
     assert first == again != other
     share = np.mean([held for _, held in first.values()])
@@ -210,7 +212,9 @@ preparing.prepare(folder + "/source", folder + "/dataset", groups=4, holdout=0.2
 """
 
 
-@pytest.mark.parametrize(("where", "after"), [("_spill", 0), ("_spill", 2), ("write_group", 0), ("write_group", 3)])
+@pytest.mark.parametrize(
+    ("where", "after"), [("_spill", 0), ("_spill", 2), ("write_group", 0), ("write_group", 3)]
+)
 def test_killed_and_called_again(tmp_path, ratings, where, after):
     frame = ratings.to_arrow().to_pandas()
     (tmp_path / "source").mkdir()
@@ -235,7 +239,11 @@ def test_killed_and_called_again(tmp_path, ratings, where, after):
         dataset = prepare(tmp_path / "source", tmp_path / "dataset", **options)
     assert len(written) == (4 - after if where == "_spill" else 0)
     assert dataset.id == whole.id
-    assert sorted(p.name for p in (tmp_path / "dataset").iterdir()) == ["groups", "items-0.parquet", "meta.json"]
+    assert sorted(p.name for p in (tmp_path / "dataset").iterdir()) == [
+        "groups",
+        "items-0.parquet",
+        "meta.json",
+    ]
 
 
 def test_other_options_begin_anew(tmp_path, ratings):

@@ -33,7 +33,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cofactor.errors import BadDataset, BadParameter, BadModel, UnknownUser, shorten
+from cofactor.errors import BadDataset, BadModel, BadParameter, UnknownUser, shorten
 from cofactor.ids import IdMap, Ids, id_array
 from cofactor.ratings import LARGEST_RATING, Ratings
 from cofactor.storage.folders import display
@@ -497,10 +497,11 @@ def _wrong_in(meta: dict[str, Any]) -> str:
             and whole(value.get("ratings"))
             and isinstance(value.get("files"), list)
             and len(value["files"]) > 0
-            and all(file(entry) for entry in value["files"])
+            and all(map(file, value["files"]))
         )
 
-    book, scale, groups = meta.get("code_book"), meta.get("scale"), meta.get("groups")
+    book, scale = meta.get("code_book"), meta.get("scale")
+    groups: Any = meta.get("groups")
     sound = {
         "user_type": meta.get("user_type") in _USER_TYPES,
         "n_users": whole(meta.get("n_users"), 1),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -33,6 +35,17 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Let go of what was started."""
+
+
+def blocks_of(problem: Problem, most: int) -> list[range]:
+    """Blocks of items whose sums take about ``most`` bytes, one item at least."""
+    items = max(1, most // (8 * problem.sums_size))
+    return [range(k, min(k + items, problem.n_items)) for k in range(0, problem.n_items, items)]
+
+
+def added(totals: Sequence[Totals]) -> Totals:
+    """Their sum, first to last, as ``passes.fold`` adds."""
+    return functools.reduce(operator.add, totals)
 
 
 def check_singular(singular: int, block: range, problem: Problem) -> None:

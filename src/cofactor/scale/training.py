@@ -130,10 +130,10 @@ def _engine(
     if name == "ray":
         from cofactor.scale.ray import RayEngine
 
-        return RayEngine(dataset, problem, address)
+        return RayEngine(dataset, problem, address, threads)
     from cofactor.scale.spark import SparkEngine
 
-    return SparkEngine(dataset, problem, address)
+    return SparkEngine(dataset, problem, address, threads)
 
 
 def _run(
