@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cofactor.datasets import load_demo, load_demo_catalog
     from cofactor.errors import (
         BadData,
+        BadDataset,
         BadModel,
         BadParameter,
         BadRatings,
@@ -46,6 +47,7 @@ __version__ = "0.1.0"
 _HOME = {
     "ALS": "models.als",
     "BadData": "errors",
+    "BadDataset": "errors",
     "BadModel": "errors",
     "BadParameter": "errors",
     "BadRatings": "errors",
@@ -90,6 +92,7 @@ __all__ = [
     "ALS",
     "SGD",
     "BadData",
+    "BadDataset",
     "BadModel",
     "BadParameter",
     "BadRatings",

@@ -118,7 +118,7 @@ def hash_ids(ids: pa.Array | NDArray[Any]) -> NDArray[np.uint64]:
         int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
         for text in coded.dictionary.to_pylist()
     ]
-    return np.array(hashes, np.uint64)[coded.indices.to_numpy()]
+    return np.array(hashes, np.uint64).take(coded.indices.to_numpy())
 
 
 def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:

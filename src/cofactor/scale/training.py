@@ -105,7 +105,7 @@ def _check(model: ALS, dataset: Dataset, engine: str) -> None:
 
 def _fixed_parameters(model: ALS) -> dict[str, Any]:
     """Those that must not change between a checkpoint and going on from it."""
-    names = ("rank", "reg", "reg_exponent", "biases", "seed")
+    names = ("rank", "reg", "reg_exponent", "biases", "seed", "sweeps", "tol")
     return {name: getattr(model, name) for name in names}
 
 
