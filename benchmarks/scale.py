@@ -181,7 +181,9 @@ def in_memory(folder: Path, rank: int, threads: int) -> float:
     seconds = []
     for sweeps in (1, 3):
         begin = time.perf_counter()
-        cf.ALS(rank=rank, reg=1.0, reg_exponent=1.0, sweeps=sweeps, solver="cholesky", threads=threads).fit(ratings)
+        cf.ALS(rank=rank, reg=1.0, reg_exponent=1.0, sweeps=sweeps, solver="cholesky", threads=threads).fit(
+            ratings
+        )
         seconds.append(time.perf_counter() - begin)
     return (seconds[1] - seconds[0]) / 2 / len(ratings)
 

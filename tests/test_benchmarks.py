@@ -45,6 +45,17 @@ def test_the_json_object(script, data):
     check(run(script, "--quick", "--json", COFACTOR_DATA=str(data)))
 
 
+def test_scale_makes_and_trains(tmp_path):
+    picture = tmp_path / "scale.svg"
+    told = check(
+        run("scale.py", "--quick", "--json", "--folder", str(tmp_path / "sets"), "--picture", str(picture))
+    )
+    names = [figure["name"] for figure in told["figures"]]
+    assert any("floor" in name for name in names)
+    assert any("rank 64, the ratio" in name for name in names)
+    assert picture.read_text().startswith("<svg")
+
+
 def check(done):
     """Exit code 1 only says that a bound is not kept, as it may be on such small tables."""
     assert done.returncode in (0, 1), done.stderr

@@ -25,6 +25,7 @@ from cofactor.models import MODELS
 COMMANDS = [
     "demo",
     "check",
+    "prepare",
     "train",
     "tune",
     "compare",
@@ -33,6 +34,7 @@ COMMANDS = [
     "recommend",
     "similar",
     "explain",
+    "export-users",
     "verify",
     "doctor",
 ]
@@ -126,8 +128,44 @@ def test_help_lists_the_commands(run) -> None:
     for arguments in ([], ["--help"], ["-h"]):
         code, out, err = run(*arguments)
         assert (code, err) == (0, "")
-        assert re.findall(r"^  (\w+)  ", out.split("Commands:")[1], re.MULTILINE) == COMMANDS
+        assert re.findall(r"^  ([\w-]+)  ", out.split("Commands:")[1], re.MULTILINE) == COMMANDS
         assert "..." not in out.split("Commands:")[1]  # each fits on its line
+
+
+def test_a_dataset_from_the_command_line(run, folder: Path, tmp_path: Path) -> None:
+    dataset, model = str(tmp_path / "dataset"), str(tmp_path / "model")
+    code, out, err = run("prepare", "ratings.csv", "-o", dataset, "--groups", "2", "--holdout", "0.2")
+    assert (code, out.count("held out")) == (0, 1)
+    assert "GiB of disk on the way" in err
+    told = json.loads(run("prepare", "ratings.csv", "-o", dataset, "--append", "--json")[1])
+    assert told["ratings"] + told["held_out"] == len((folder / "ratings.csv").read_text().splitlines()) - 1
+    code, out, _ = run("train", dataset, "-o", model, "--rank", "3", "--sweeps", "2", "--biases", "none")
+    assert code == 0
+    assert out.count("held-out RMSE") == 2
+    trained = json.loads(run("train", dataset, "-o", model, "--rank", "3", "--sweeps", "2", "--json")[1])
+    assert len(trained["objective"]) == len(trained["held_out_rmse"]) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset", "model"]
+    known = json.loads(
+        run("predict", model, "--user", "15", "--item", "260", "--dataset", dataset, "--json")[1]
+    )
+    unknown = json.loads(run("predict", model, "--user", "15", "--item", "260", "--json")[1])
+    assert known != unknown
+    assert run("recommend", model, "--user", "15", "--dataset", dataset)[0] == 0
+    assert run("explain", model, "--user", "15", "--item", "260", "--dataset", dataset)[0] == 0
+    assert run("predict", model, "--pairs", "pairs.csv", "--dataset", dataset)[0] == 0
+    for arguments, code, words in (
+        (("recommend", model, "--user", "15"), 3, "15"),
+        (("recommend", model, "--user", "999", "--dataset", dataset), 3, "no rating by user 999"),
+        (("train", dataset, "-o", model, "--model", "SGD"), 2, "ALS"),
+        (("train", "ratings.csv", "-o", model, "--engine", "ray"), 2, "not a dataset"),
+        (("train", dataset, "-o", model, "--memory", "much"), 2, "500MB"),
+        (("train", dataset, "-o", model, "--memory", "1MB"), 2, "GiB"),
+        (("train", dataset, "-o", model, "--engine", "dask"), 2, "engine"),
+        (("prepare", "ratings.csv", "-o", dataset, "--memory", "1MB"), 2, "GiB are needed"),
+        (("export-users", dataset, "model", "-o", str(tmp_path / "users")), 2, "items of this dataset"),
+    ):
+        got, _, err = run(*arguments)
+        assert (got, words in err) == (code, True), err
 
 
 def test_help_states_the_defaults_of_the_models(run) -> None:

@@ -74,7 +74,9 @@ def twin(dataset, items, problem):
             totals[3] += 1
     lam = problem.row_reg(dataset.item_counts)
     rows = [
-        np.linalg.solve(A[k] + lam[k] * np.eye(unknowns), y[k]) if dataset.item_counts[k] else np.zeros(unknowns)
+        np.linalg.solve(A[k] + lam[k] * np.eye(unknowns), y[k])
+        if dataset.item_counts[k]
+        else np.zeros(unknowns)
         for k in range(n)
     ]
     return totals, np.array(rows)
@@ -218,7 +220,9 @@ def test_going_on_from_a_checkpoint(tmp_path, dataset):
     with pytest.raises(KeyboardInterrupt):
         train(dataset, model, checkpoint=path, callback=interrupt, progress=False)
     passed = []
-    gone_on = train(dataset, model, checkpoint=path, callback=lambda state: passed.append(1) and None, progress=False)
+    gone_on = train(
+        dataset, model, checkpoint=path, callback=lambda state: passed.append(1) and None, progress=False
+    )
     assert len(passed) == 4
     assert np.array_equal(gone_on.item_factors_, whole.item_factors_)
     assert np.array_equal(gone_on.objective_, whole.objective_)
@@ -296,5 +300,3 @@ def test_exported_users_are_those_folded_in(tmp_path, dataset):
 def test_rows_that_are_not_determined_are_said_to_be(dataset):
     with pytest.raises(cf.SingularSystem, match="Give a larger reg"):
         train(dataset, cf.ALS(rank=30, sweeps=1, reg=1e-12, reg_exponent=0.0), progress=False)
-
-

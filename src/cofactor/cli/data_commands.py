@@ -114,7 +114,7 @@ def prepare(
     \b
     Example:
       cofactor prepare ratings.csv -o dataset --memory 2GB --holdout 0.02
-      cofactor prepare later.csv -o dataset --append
+      cofactor prepare test.csv -o dataset --append
     """
     from cofactor.scale.preparing import Forecast
     from cofactor.scale.preparing import prepare as prepare_dataset
@@ -234,7 +234,7 @@ def train(
     Example:
       cofactor train ratings.csv -o model
       cofactor train ratings.csv -o model --rank 8 --reg 2 --split time --holdout 0.2
-      cofactor train dataset -o model --memory 2GB
+      cofactor train dataset -o large-model --memory 2GB
     """
     from cofactor.cli.jobs import train_model, train_on_dataset
     from cofactor.scale.dataset import is_dataset

@@ -305,15 +305,25 @@ class Predictions:
     notes: list[str] = field(default_factory=list)
 
 
-def predict_pair(folder: Path, user: str, item: str, *, clip: bool) -> Predictions:
+def _with_users(model: Model, users: Any, dataset: Path | None) -> Model:
+    """The model with these users folded in from a dataset, where one is given."""
+    if dataset is None:
+        return model
+    from cofactor.scale.dataset import Dataset
+
+    return model.fold_in(Dataset.open(dataset).ratings_of(users))
+
+
+def predict_pair(folder: Path, user: str, item: str, *, clip: bool, dataset: Path | None) -> Predictions:
     """The predicted rating of one pair of ids as typed."""
     model = load(folder)
-    return _predict(
-        model, pa.array([model.user_ids_.parse(user)]), pa.array([model.item_ids_.parse(item)]), clip
-    )
+    users = pa.array([model.user_ids_.parse(user)])
+    return _predict(_with_users(model, users, dataset), users, pa.array([model.item_ids_.parse(item)]), clip)
 
 
-def predict_file(folder: Path, pairs: Path, *, clip: bool, output: Path | None) -> Predictions:
+def predict_file(
+    folder: Path, pairs: Path, *, clip: bool, output: Path | None, dataset: Path | None
+) -> Predictions:
     """The predicted ratings of a file of pairs; written to ``output`` if given."""
     if output is not None:
         check_target(output, (".csv", ".parquet"))
@@ -321,7 +331,7 @@ def predict_file(folder: Path, pairs: Path, *, clip: bool, output: Path | None) 
     table = read_columns(pairs, ("user", "item"))
     users = _typed(table["user"], model.user_ids_, "user", pairs)
     items = _typed(table["item"], model.item_ids_, "item", pairs)
-    found = _predict(model, users, items, clip)
+    found = _predict(_with_users(model, users, dataset), users, items, clip)
     if output is not None:
         write_table(found.table, output)
     return found
@@ -355,6 +365,7 @@ def recommend(
     include_seen: bool,
     titles: Path | None,
     output: Path | None,
+    dataset: Path | None,
 ) -> tuple[Recommendations, Catalog | None]:
     """The best items for one user, for somebody with a file of ratings, or (neither given) for all users."""
     if output is not None:
@@ -368,7 +379,8 @@ def recommend(
         "among": None if among is None else [parse(item) for item in among],
     }
     if user is not None:
-        found = model.recommend(model.user_ids_.parse(user), **choice)
+        who = model.user_ids_.parse(user)
+        found = _with_users(model, [who], dataset).recommend(who, **choice)
     elif ratings is not None:
         found = _recommend_to_new(model, ratings, choice)
     else:
@@ -412,12 +424,25 @@ def similar(
 
 
 def explain(
-    folder: Path, user: str, item: str, *, titles: Path | None
+    folder: Path, user: str, item: str, *, titles: Path | None, dataset: Path | None
 ) -> tuple[Explanation, Id, Id, Catalog | None]:
     """A score taken apart, and the ids of its user and item."""
     model, catalog = load(folder), _catalog(titles)
     who, what = model.user_ids_.parse(user), model.item_ids_.parse(item)
-    return model.explain(who, what), who, what, catalog
+    return _with_users(model, [who], dataset).explain(who, what), who, what, catalog
+
+
+def export_all_users(dataset: Path, folder: Path, output: Path) -> int:
+    """Solve every user of a dataset for a model's items and write them; returns how many."""
+    from cofactor.models.als import ALS
+    from cofactor.scale.exporting import export_users
+
+    model = load(folder)
+    if not isinstance(model, ALS):
+        raise BadParameter(
+            f"{folder} is a {type(model).__name__}; users are exported for ALS trained on a dataset."
+        )
+    return export_users(dataset, model, output)
 
 
 def _catalog(path: Path | None) -> Catalog | None:

@@ -75,6 +75,7 @@ def predict(
     ] = None,
     output: Written = None,
     clip: Annotated[bool, typer.Option(help="Keep predictions on the scale of the ratings.")] = True,
+    dataset: opt.Dataset = None,
     as_json: opt.JSON = False,
 ) -> None:
     """Predict the ratings of pairs of user and item.
@@ -91,9 +92,9 @@ def predict(
     if output is not None and pairs is None:
         raise BadParameter("-o goes with --pairs. A single prediction is printed.")
     if pairs is None:
-        found = predict_pair(folder, str(user), str(item), clip=clip)
+        found = predict_pair(folder, str(user), str(item), clip=clip, dataset=dataset)
     else:
-        found = predict_file(folder, pairs, clip=clip, output=output)
+        found = predict_file(folder, pairs, clip=clip, output=output, dataset=dataset)
     for text in found.notes:
         note(text)
     if as_json:
@@ -122,6 +123,7 @@ def recommend(
         bool, typer.Option("--include-seen", help="Also what the user has rated.")
     ] = False,
     titles: opt.Titles = None,
+    dataset: opt.Dataset = None,
     as_json: opt.JSON = False,
 ) -> None:
     """List the best items for a user, or for everybody. Those they have rated are left out.
@@ -149,6 +151,7 @@ def recommend(
         include_seen=include_seen,
         titles=titles,
         output=output,
+        dataset=dataset,
     )
     if output is not None:
         users = {"users": len(set(found.users.to_pylist()))} if found.users is not None else {}
@@ -190,6 +193,7 @@ def explain(
     user: opt.User,
     item: opt.Item,
     titles: opt.Titles = None,
+    dataset: opt.Dataset = None,
     as_json: opt.JSON = False,
 ) -> None:
     """Say what a predicted rating is made of. Each rating of the user adds its part to the score.
@@ -201,11 +205,36 @@ def explain(
     from cofactor.answers import explanation_dict
     from cofactor.cli.jobs import explain as explain_score
 
-    found, who, what, catalog = explain_score(folder, user, item, titles=titles)
+    found, who, what, catalog = explain_score(folder, user, item, titles=titles, dataset=dataset)
     if as_json:
         show_json(explanation_dict(found, who, what, catalog))
     else:
         show_explanation(found, catalog)
 
 
-COMMANDS = (evaluate, predict, recommend, similar, explain)
+def export_users(
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="The dataset's folder.", show_default=False)
+    ],
+    folder: opt.ModelFolder,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="A new folder.", show_default=False)
+    ],
+    as_json: opt.JSON = False,
+) -> None:
+    """Write bias and factors of every user of a dataset, as Parquet files.
+
+    \b
+    Example:
+      cofactor export-users dataset large-model -o users
+    """
+    from cofactor.cli.jobs import export_all_users
+
+    users = export_all_users(dataset, folder, output)
+    if as_json:
+        show_json({"users": users, "output": str(output)})
+    else:
+        say(f"{count(users, 'user')} written to {output}")
+
+
+COMMANDS = (evaluate, predict, recommend, similar, explain, export_users)

@@ -28,6 +28,11 @@ User = Annotated[str, typer.Option("--user", metavar="ID", help="The user.", sho
 Item = Annotated[str, typer.Option("--item", metavar="ID", help="The item.", show_default=False)]
 Count = Annotated[int, typer.Option("-n", "--count", metavar="N", help="How many to list.")]
 
+Dataset = Annotated[
+    Path | None,
+    typer.Option("--dataset", metavar="FOLDER", help="Users are taken from this dataset and folded in."),
+]
+
 UserColumn = Annotated[str | None, typer.Option("--user", metavar="COL", help="Column of users.")]
 ItemColumn = Annotated[str | None, typer.Option("--item", metavar="COL", help="Column of items.")]
 RatingColumn = Annotated[str | None, typer.Option("--rating", metavar="COL", help="Column of ratings.")]

@@ -118,7 +118,8 @@ def hash_ids(ids: pa.Array | NDArray[Any]) -> NDArray[np.uint64]:
         int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
         for text in coded.dictionary.to_pylist()
     ]
-    return np.array(hashes, np.uint64).take(coded.indices.to_numpy())
+    by_row: NDArray[np.uint64] = np.array(hashes, np.uint64).take(coded.indices.to_numpy())
+    return by_row
 
 
 def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
