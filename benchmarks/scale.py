@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from common import Figure, parser, show
+from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
 import cofactor as cf
@@ -201,7 +202,10 @@ def picture(found: dict[float, dict[str, Any]]) -> Picture:
             label="nanoseconds of a sweep for each rating",
         )
         axes.set_xscale("log")
-        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(FixedLocator(users))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticklabels([f"{million:g} million" for million in found])
+        axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
         axes.set_xlabel("users")
         axes.set_ylabel("ns a rating")
         other = axes.twinx()
@@ -212,10 +216,11 @@ def picture(found: dict[float, dict[str, Any]]) -> Picture:
             marker="s",
             label="peak memory, GiB (right)",
         )
-        other.set_ylim(bottom=0)
+        other.set_ylim(0, 1.3 * other.get_ylim()[1])
+        other.grid(False)
         other.set_ylabel("GiB")
         lines = axes.get_lines() + other.get_lines()
-        axes.legend(lines, [line.get_label() for line in lines], loc="lower left")
+        axes.legend(lines, [line.get_label() for line in lines], loc="lower left", frameon=False)
 
     says = "Time for each rating and peak memory stay level from a million users on."
     return Picture.of(draw("scale", says, paint, (760, 340)))
