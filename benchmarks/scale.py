@@ -40,8 +40,9 @@ import cofactor as cf
 from cofactor import kernels
 from cofactor.figures import Picture
 from cofactor.figures.drawing import ACCENT, GROUPS, draw
-from cofactor.scale.dataset import GROUP_RATINGS, Dataset, DatasetWriter, group_of, read_group
+from cofactor.scale.dataset import GROUP_RATINGS, Dataset, group_of, read_group
 from cofactor.scale.training import train
+from cofactor.scale.writing import DatasetWriter
 
 PLANTED, DRAWS, NOISE, HELD = 3, 6, 0.5, 0.02
 BOOK = np.arange(0.5, 5.01, 0.5, dtype=np.float32)

@@ -197,7 +197,7 @@ def test_a_dataset_is_replaced_whole(tmp_path, ratings):
 KILLED = """
 import os, signal, sys
 import cofactor.scale.preparing as preparing
-from cofactor.scale.dataset import DatasetWriter
+from cofactor.scale.writing import DatasetWriter
 folder, where, after = sys.argv[1], sys.argv[2], int(sys.argv[3])
 home = preparing._Staging if where == "_spill" else DatasetWriter
 real, calls = getattr(home, where), 0
@@ -330,7 +330,7 @@ def test_more_ratings_than_codes(tmp_path):
 def test_row_groups_end_where_users_end(tmp_path, ratings, monkeypatch):
     import pyarrow.parquet as pq
 
-    monkeypatch.setattr("cofactor.scale.dataset._ROW_GROUP", 100)
+    monkeypatch.setattr("cofactor.scale.writing._ROW_GROUP", 100)
     dataset = prepare(ratings.to_arrow(), tmp_path / "dataset", groups=1, **SMALL)
     file = pq.ParquetFile(dataset.path / "groups" / "00000-0.parquet")
     assert file.num_row_groups > 3

@@ -35,7 +35,6 @@ from cofactor.scale.dataset import (
     LONGEST_BOOK,
     Columns,
     Dataset,
-    DatasetWriter,
     Group,
     group_of,
     hash_ids,
@@ -44,6 +43,7 @@ from cofactor.scale.dataset import (
     read_group,
 )
 from cofactor.scale.local import half_of_memory
+from cofactor.scale.writing import DatasetWriter
 from cofactor.sniffing import is_rating
 from cofactor.sources import Sources, find_files
 from cofactor.storage.folders import display
