@@ -695,7 +695,7 @@ class RowSolver {
   // reads them where they lie, and packs them on the way if they are kept.
   template <bool RESIDUAL, int VECTORS>
   void held_pass(std::int64_t begin, std::int64_t count, const T* v, T v_bias, double& total, double& squares) {
-    constexpr int most = kHeldVectors / VECTORS, ROWS = most >= 8 ? 8 : most >= 4 ? 4 : 2;
+    constexpr int most = kHeldVectors / VECTORS, fit = most >= 8 ? 8 : most >= 4 ? 4 : 2, ROWS = fit < W ? fit : W;
     const bool keep = n_ <= keep_rows_, packed = keep && gathered_ >= begin + count;
     T* const z = keep ? rows_ + begin * padded_ : nullptr;
     const T *const t = target_ + begin, *const fixed = p_.fixed;

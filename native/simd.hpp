@@ -51,6 +51,7 @@ struct Simd {
   // Lane l is the sum of the lanes of v[l % COUNT], a power of two of them at most as many as lanes. v is lost.
   template <int COUNT = width>
   static inline vec sums(vec* v) {
+    static_assert(COUNT <= width);
     if constexpr (COUNT > 1) add_halves<COUNT / 2>(v);
     if constexpr (COUNT < width) return fold<width / 2, COUNT>(v[0]);
     return v[0];
