@@ -153,6 +153,9 @@ def test_a_dataset_from_the_command_line(run, folder: Path, tmp_path: Path) -> N
     assert run("recommend", model, "--user", "15", "--dataset", dataset)[0] == 0
     assert run("explain", model, "--user", "15", "--item", "260", "--dataset", dataset)[0] == 0
     assert run("predict", model, "--pairs", "pairs.csv", "--dataset", dataset)[0] == 0
+    (tmp_path / "other.csv").write_text("user,item,rating\n1,1,3\n1,2,4\n2,1,5\n")
+    other = str(tmp_path / "other")
+    assert run("train", str(tmp_path / "other.csv"), "-o", other, "--rank", "1", "--holdout", "0")[0] == 0
     for arguments, code, words in (
         (("recommend", model, "--user", "15"), 3, "15"),
         (("recommend", model, "--user", "999", "--dataset", dataset), 3, "no rating by user 999"),
@@ -162,10 +165,10 @@ def test_a_dataset_from_the_command_line(run, folder: Path, tmp_path: Path) -> N
         (("train", dataset, "-o", model, "--memory", "1MB"), 2, "GiB"),
         (("train", dataset, "-o", model, "--engine", "dask"), 2, "engine"),
         (("prepare", "ratings.csv", "-o", dataset, "--memory", "1MB"), 2, "GiB are needed"),
-        (("export-users", dataset, "model", "-o", str(tmp_path / "users")), 2, "items of this dataset"),
+        (("export-users", dataset, other, "-o", str(tmp_path / "users")), 2, "items of this dataset"),
     ):
         got, _, err = run(*arguments)
-        assert (got, words in err) == (code, True), err
+        assert (got, words in err) == (code, True), (arguments, err)
 
 
 def test_help_states_the_defaults_of_the_models(run) -> None:

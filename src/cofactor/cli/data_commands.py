@@ -106,7 +106,7 @@ def prepare(
     scale: opt.Scale = None,
     as_json: opt.JSON = False,
 ) -> None:
-    """Make a dataset of ratings that need not fit into memory, for train.
+    """Make a dataset of ratings that need not fit in memory.
 
     Called again after an interruption it goes on where it was. A dataset that is there already stays
     as it is until the new one is whole.
@@ -220,7 +220,7 @@ def train(
     scale: opt.Scale = None,
     as_json: opt.JSON = False,
 ) -> None:
-    """Fit a model on a file of ratings, or on a dataset of any size, measure it, save it.
+    """Fit a model on ratings or a dataset, measure it, save it.
 
     The errors are measured by a model that has not seen the held-out ratings. The model that is saved
     is then fitted on all of them.

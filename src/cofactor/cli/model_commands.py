@@ -222,7 +222,7 @@ def export_users(
     ],
     as_json: opt.JSON = False,
 ) -> None:
-    """Write bias and factors of every user of a dataset, as Parquet files.
+    """Write bias and factors of every user of a dataset as Parquet.
 
     \b
     Example:

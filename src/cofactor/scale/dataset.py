@@ -237,7 +237,8 @@ def _merged(tables: Sequence[pa.Table], n_items: int) -> pa.Table:
     keys = users.astype(np.int64) * n_items + table["item"].combine_chunks().to_numpy()
     order = np.argsort(keys, kind="stable")  # runs that are in order already are merged
     keys = keys[order]
-    last = np.append(keys[1:] != keys[:-1], True)
+    last = np.ones(len(keys), bool)
+    last[:-1] = keys[1:] != keys[:-1]
     return table.take(pa.array(order[last]))
 
 
