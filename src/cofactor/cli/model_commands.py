@@ -222,7 +222,7 @@ def export_users(
     ],
     as_json: opt.JSON = False,
 ) -> None:
-    """Write bias and factors of every user of a dataset as Parquet.
+    """Write bias and factors of every user of a dataset.
 
     \b
     Example:
