@@ -18,6 +18,10 @@ namespace cofactor {
 template <class Task, class Interrupted>
 bool parallel_for(std::int64_t tasks, int threads, Task&& task, Interrupted&& interrupted) {
   if (threads > tasks) threads = static_cast<int>(tasks);
+  if (tasks == 1) {  // nothing to share out, nor to stop in between: a thread would take longer to start
+    task(std::int64_t{0}, 0);
+    return true;
+  }
   std::atomic<std::int64_t> next{0};
   std::atomic<bool> stop{false};
   std::mutex mutex;

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from cofactor.cli import choosing_commands, data_commands, model_commands
+from cofactor.cli import choosing_commands, data_commands, model_commands, serve_commands
 from cofactor.cli.output import error_object, note
 
 # Help is plain text: it starts at once, and reads the same on a terminal, in a pipe and in a log.
@@ -30,8 +30,10 @@ for command in (
     data_commands.train,
     *choosing_commands.COMMANDS,
     *model_commands.COMMANDS,
+    serve_commands.serve,
 ):
     app.command()(command)
+app.add_typer(serve_commands.keys, name="keys")
 app.command()(data_commands.verify)
 app.command()(data_commands.doctor)
 

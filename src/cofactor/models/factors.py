@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from cofactor import kernels
@@ -76,7 +77,7 @@ class FactorModel(ScoringModel):
         n: int,
     ) -> tuple[NDArray[np.int32], NDArray[Any]]:
         if at is None:
-            factors, bias = self._solve_users(rows)
+            factors, bias = self.solve_users(rows)
         else:
             factors, bias = self.user_factors_[at], self.user_bias_[at]
         best, scores = self._best(factors, rows if exclude_seen else None, candidates, excluded, n)
@@ -137,8 +138,11 @@ class FactorModel(ScoringModel):
 
     # -- folding in ----------------------------------------------------------------------------
 
-    def _solve_users(self, rows: Compressed) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Factors and bias of users with these ratings, exactly, items as they are."""
+    def solve_users(self, rows: Compressed) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Factors (rows, rank) and bias (rows,) of users with these ratings, exactly, items as they are.
+
+        Raises ``SingularSystem`` where reg is 0 and the ratings do not determine them.
+        """
         dtype = self.item_factors_.dtype
         unknowns = self.item_factors_.shape[1] + self._biased
         short = np.flatnonzero((self.reg == 0) & (rows.counts > 0) & (rows.counts < unknowns))
@@ -149,12 +153,16 @@ class FactorModel(ScoringModel):
             )
         factors = np.zeros((len(rows), self.item_factors_.shape[1]), dtype)
         bias = np.zeros(len(rows), dtype)
+        items, item_bias, at = self.item_factors_, self.item_bias_, rows.indices
+        if 4 * len(at) < len(items):  # a few users: the kernel need not look at all items
+            used, inverse = np.unique(at, return_inverse=True)
+            items, item_bias, at = items[used], item_bias[used], inverse.astype(np.int32)
         _, singular = kernels.solve_rows(
             rows.indptr,
-            rows.indices,
+            at,
             rows.values,
-            self.item_factors_,
-            self.item_bias_,
+            items,
+            item_bias,
             self._row_reg(rows.counts),
             factors,
             bias,
@@ -170,13 +178,24 @@ class FactorModel(ScoringModel):
             )
         return factors, bias
 
+    def only_items(self, rows: Compressed | None = None) -> Self:
+        """A model of the same items that knows no user, or users "0", "1" … with these ratings; arrays are shared."""
+        self._check_fitted()
+        if rows is None:
+            rows = Compressed(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+        other = copy.copy(self)
+        other.user_ids_ = IdMap(pa.array(map(str, range(len(rows))), pa.large_string()))
+        other.user_factors_, other.user_bias_ = self.solve_users(rows)
+        other.ratings_ = rows
+        return other
+
     def fold_in(self, ratings: Ratings) -> Self:
         """See ``Model.fold_in``: one small ridge regression a user, the same that fitted the others."""
         self._check_fitted()
         if not isinstance(ratings, Ratings):
             raise BadParameter("fold_in takes Ratings; make them with cofactor.read_ratings(table).")
         all_ids, old_at, new_at, merged = merge_users(self.user_ids_, self.item_ids_, self.ratings_, ratings)
-        factors, bias = self._solve_users(merged)
+        factors, bias = self.solve_users(merged)
 
         folded = copy.copy(self)
         folded.user_ids_ = all_ids

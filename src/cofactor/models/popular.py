@@ -81,5 +81,6 @@ class Popular(FactorModel):
         score = float(self.item_bias_[self._item_position(item)])
         return Explanation(score, 0.0, 0.0, score, ())
 
-    def _solve_users(self, rows: Compressed) -> tuple[NDArray[Any], NDArray[Any]]:
+    def solve_users(self, rows: Compressed) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Nothing: users are all alike."""
         return np.zeros((len(rows), 0)), np.zeros(len(rows))
