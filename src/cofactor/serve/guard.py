@@ -84,6 +84,11 @@ class Guard:
         except TimeoutError:
             if not status:
                 await _send_problem(answer, 503, "It took too long. Try again, or ask for less.", request_id)
+        except Exception as error:
+            log.error("unexpected", exc_info=error, extra={"request_id": request_id})
+            if not status:
+                text = "This should not happen: please report it, with what the log says."
+                await _send_problem(answer, 500, text, request_id)
         finally:
             self._note(scope, request_id, status, time.perf_counter() - begun)
 

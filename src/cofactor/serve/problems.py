@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -13,8 +12,6 @@ from starlette.exceptions import HTTPException
 
 from cofactor.errors import CofactorError
 from cofactor.serve.store.database import StoreFull, StoreUnavailable
-
-log = logging.getLogger("cofactor.serve")
 
 MEDIA = "application/problem+json"
 _TITLES = {
@@ -97,10 +94,6 @@ def install(app: FastAPI) -> None:
     async def full(request: Request, error: Exception) -> JSONResponse:
         return answer(request, 507, str(error))
 
-    async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        log.exception("unexpected", exc_info=error, extra={"request_id": request.scope.get("request_id", "")})
-        return answer(request, 500, "This should not happen: please report it, with what the log says.")
-
     async def ours(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, CofactorError)
         return answer(request, 422, str(error))
@@ -111,4 +104,3 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(StoreUnavailable, unavailable)
     app.add_exception_handler(StoreFull, full)
     app.add_exception_handler(CofactorError, ours)
-    app.add_exception_handler(Exception, unexpected)

@@ -22,7 +22,8 @@ def keep(connection: Connection, key: str, digest: str, answer: dict[str, Any]) 
     at = now()
     connection.execute(delete(requests).where(requests.c.created < at - KEPT))
     row = {"key": key, "digest": digest, "answer": answer, "created": at}
-    return connection.execute(upsert(connection, requests).values(row).on_conflict_do_nothing()).rowcount > 0
+    kept = upsert(connection, requests).values(row).on_conflict_do_nothing().returning(requests.c.key)
+    return connection.execute(kept).first() is not None
 
 
 def add_event(
