@@ -102,14 +102,15 @@ class Running:
 
     def kill(self) -> None:
         """SIGKILL to all of it, as a power cut would."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        children = subprocess.run(
-            ["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True
-        ).stdout
-        for line in children.splitlines():
-            if "cofactor.serve" in line and self.url.rsplit(":", 1)[1] in line:
-                os.kill(int(line.split()[0]), signal.SIGKILL)
+        for pid in (self.process.pid, *self.workers()):
+            os.kill(pid, signal.SIGKILL)
         self.process.wait()
+
+    def workers(self) -> set[int]:
+        """The processes that answer, where there are several."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return {int(c) for c in children if b"serve.worker" in Path(f"/proc/{c}/cmdline").read_bytes()}
 
 
 @contextmanager
