@@ -39,6 +39,6 @@ def explain_row(
         z = rows(part)
         system += z.T @ z
     wanted = np.concatenate([target, np.zeros(int(with_bias))])
-    # Least squares, for with reg = 0 the system may be singular; else it is the plain solution.
-    weight = np.linalg.lstsq(system, wanted, rcond=None)[0]
+    # With reg = 0 the system may be singular.
+    weight = np.linalg.solve(system, wanted) if reg > 0 else np.linalg.lstsq(system, wanted, rcond=None)[0]
     return np.concatenate([(rows(part) @ weight) * residual(part) for part in parts])

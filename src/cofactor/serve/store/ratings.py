@@ -124,12 +124,8 @@ def totals(connection: Connection) -> tuple[int, int]:
 
 
 def written_since(connection: Connection, since: int) -> list[tuple[int, int]]:
-    """Minutes since 1970 and how many of today's ratings were written in each."""
-    minute = (
-        ratings.c.written / 60_000_000
-        if connection.dialect.name == "sqlite"
-        else func.div(ratings.c.written, 60_000_000)
-    )
+    """Minutes since 1970 and how many ratings were written in each."""
+    minute = ratings.c.written // 60_000_000
     chosen = select(minute.label("minute"), func.count()).where(ratings.c.written >= since).group_by("minute")
     return [(int(at), count) for at, count in connection.execute(chosen)]
 
