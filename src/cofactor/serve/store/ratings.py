@@ -86,8 +86,10 @@ class UserState:
 def of_user(connection: Connection, user: str) -> UserState:
     """All that an answer about a user needs of the store."""
     rows = connection.execute(_STATE, {"user": user}).all()
-    known = [row for row in rows if row[1] is not None]
-    return UserState(rows[0][0], {row[1]: row[2] for row in known}, max((row[3] for row in known), default=0))
+    if rows[0][1] is None:
+        return UserState(rows[0][0], {}, 0)
+    _, names, values, written = zip(*rows)
+    return UserState(rows[0][0], dict(zip(names, values)), max(written))
 
 
 def page(connection: Connection, user: str, limit: int, after: str | None) -> list[Stored]:
