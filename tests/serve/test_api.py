@@ -201,6 +201,11 @@ def test_a_batch_with_a_key_is_carried_out_once(client: TestClient) -> None:
     assert len(client.get("/v1/users/b/ratings").json()["ratings"]) == 1
 
 
+def test_a_large_batch(client: TestClient) -> None:
+    lines = [{"user": f"u{k % 500}", "item": f"item-{k:06d}-{'x' * 40}", "rating": 3} for k in range(40_000)]
+    assert batch(client, lines).json() == {"accepted": 40_000, "rejected": 0, "reasons": []}  # four megabytes
+
+
 def test_pages_of_ratings(client: TestClient) -> None:
     batch(client, [{"user": "p", "item": f"x{k:02d}", "rating": 3} for k in range(25)])
     found, cursor = [], None
@@ -283,7 +288,12 @@ def test_predictions(client: TestClient) -> None:
     put(client, "u", "i001", 5)
     by_user = client.post("/v1/predict", json={"user": "u", "items": ["i002", "nix"]}).json()
     own = [{"item": "i001", "rating": 5}]
-    assert client.post("/v1/predict", json={"ratings": own, "items": ["i002", "nix"]}).json() == by_user
+    by_ratings = client.post("/v1/predict", json={"ratings": own, "items": ["i002", "nix"]}).json()
+    assert by_ratings["items"] == by_user["items"]
+    assert by_ratings["source"] == by_user["source"] == "fold_in"
+    assert by_ratings["recommendation_id"] != by_user["recommendation_id"]
+    nobody = client.post("/v1/predict", json={"user": "nobody", "items": ["i002"]}).json()
+    assert (nobody["model_version"], nobody["source"]) == (1, "popular")
     assert [it["known"] for it in by_user["items"]] == [True, False]
     is_problem(client.post("/v1/predict", json={"user": "u", "ratings": own, "items": ["i002"]}), 422)
     is_problem(client.post("/v1/predict", json={"items": ["i002"]}), 422)

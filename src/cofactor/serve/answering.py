@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,15 @@ def version_of(recommendation: str) -> int | None:
     return int(head) if head.isdecimal() and int(head) else None
 
 
+def source_of(
+    snapshot: Snapshot, row: Compressed, written: int | None
+) -> Literal["model", "fold_in", "popular"]:
+    """What an answer about somebody with these ratings is made of; ``written`` as in ``recommend``."""
+    if not len(row.indices):
+        return "popular"
+    return "model" if written is not None and written < snapshot.trained_at else "fold_in"
+
+
 def recommend(
     snapshot: Snapshot, ratings: Mapping[str, float], wish: Wish, written: int | None = None
 ) -> dict[str, Any]:
@@ -69,9 +78,9 @@ def recommend(
         except SingularSystem:
             taste = None  # without regularization a few ratings determine nothing
     listed: list[tuple[int, float | None]] = []
-    source = "popular"
+    source: str = "popular"
     if taste is not None:
-        source = "model" if written is not None and written < snapshot.trained_at else "fold_in"
+        source = source_of(snapshot, row, written)
         listed = [*_best(snapshot, row, taste, ratings, wish)]
     if not listed:
         source, listed = "popular", [*_popular(snapshot, ratings, wish)]

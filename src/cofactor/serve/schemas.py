@@ -277,6 +277,8 @@ class Predictions(BaseModel):
     """Predicted ratings."""
 
     model_version: int
+    recommendation_id: str
+    source: Source
     items: list[Predicted]
 
 

@@ -104,14 +104,18 @@ def predict(request: Request, wanted: PredictIn) -> schemas.Predictions:
         with service.database.read() as connection:
             state = ratings.of_user(connection, wanted.user)
         snapshot, own = service.registry.current(state.generation), state.ratings
+        written: int | None = state.written
     else:
-        snapshot = service.registry.current()
+        snapshot, written = service.registry.current(), None
         own = _own(snapshot, wanted.ratings or [])
     if snapshot.model is None or snapshot.version is None:
         raise Refused(503, "There is no model yet. Train one: POST /v1/jobs/train.", Retry_After="60")
     found = answering.predict(snapshot, own, wanted.items)
     return schemas.Predictions(
-        model_version=snapshot.version, items=[schemas.Predicted(**it) for it in found]
+        model_version=snapshot.version,
+        recommendation_id=answering.recommendation_id(snapshot),
+        source=answering.source_of(snapshot, snapshot.row(own), written),
+        items=[schemas.Predicted(**it) for it in found],
     )
 
 
