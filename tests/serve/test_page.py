@@ -264,6 +264,7 @@ def test_ratings_under_a_name_are_stored(small: Running, visit: Callable[..., Pa
     film.locator("input").last.check(force=True)
     page.get_by_text("Keep my ratings on the service").click()
     page.fill("#user", "a/b <x>")
+    page.check("#bring")
     page.get_by_role("button", name="Load and store").click()
     expect(page.locator("#user-told")).to_contain_text("stored under")
     page.locator("#found fieldset").nth(1).locator("input").first.check(force=True)

@@ -1,121 +1,119 @@
-// The right side: what is recommended, why, and what is like it.
+// The middle: what is recommended, and why; made anew after each rating.
 
 import { ask, path } from "./api.js";
-import { byId, el, problem, signed, table } from "./dom.js";
-import { onRatings, person, ratings } from "./state.js";
+import { byId, el, keepFocus, problem, words } from "./dom.js";
+import { offer } from "./rating.js";
+import { reasons } from "./reasons.js";
+import { likeThis, similar } from "./similar.js";
+import { inScale, onRatings, person, ratings, settled, unsent } from "./state.js";
 
-const LENGTH = 10;
-const moved = [];
-let asked = null;
+const STEP = 10, MOST = 100;
+const moved = [], opened = new Set();
+let asked = null, length = STEP, service = null;
 
-/** Calls a function whenever the person's place on the map has changed. */
+/** Calls a function whenever the person's place on the map may have changed. */
 export function onPosition(listener) {
   moved.push(listener);
 }
 
-export function startRecommendations(service) {
+export function startRecommendations(about) {
+  service = about;
   byId("category").append(...service.categories.map((name) => el("option", { value: name }, name)));
-  byId("category").addEventListener("change", refresh);
-  byId("diversity").addEventListener("input", refresh);
+  const anew = () => {
+    length = STEP;
+    refresh();
+  };
+  byId("category").addEventListener("change", anew);
+  byId("diversity").addEventListener("input", () => {
+    byId("diversity-told").textContent = byId("diversity").value;
+    anew();
+  });
+  byId("more").addEventListener("click", () => {
+    length = Math.min(length + STEP, MOST);
+    refresh();
+  });
   onRatings(refresh);
-  refresh();
 }
 
 /** Asks anew; an answer to an older question is no longer waited for. */
 export async function refresh() {
   asked?.abort();
-  asked = new AbortController();
-  const category = byId("category").value || null;
-  const diversity = Number(byId("diversity").value);
+  const mine = asked = new AbortController();
+  byId("list").setAttribute("aria-busy", "true");
+  if (!byId("list").children.length) byId("told").textContent = "Loading …";
   try {
-    const found = await (person.user ? named(category, diversity) : anonymous(category, diversity));
-    show(found);
+    await settled(); // the service must have heard of the rating first
+    if (mine.signal.aborted) return;
+    const wish = { n: length, category: byId("category").value || null, diversity: Number(byId("diversity").value) };
+    // What could not be stored counts all the same: then the ratings are sent along, as for the anonymous.
+    show(await (person.user && !unsent.size ? named(wish, mine.signal) : anonymous(wish, mine.signal)));
   } catch (error) {
     if (error.name === "AbortError") return;
     byId("told").textContent = "";
-    byId("list").replaceChildren(el("li", {}, problem(error, error.status === 404 ? null : refresh)));
+    byId("source").textContent = error.status === 404 && !service.model ? source({}) : "";
+    byId("source").hidden = !byId("source").textContent;
+    byId("more").hidden = true;
+    byId("list").replaceChildren(el("li", {}, error.status === 404 ? nothing(error) : problem(error, refresh)));
   }
+  byId("list").removeAttribute("aria-busy");
 }
 
-function anonymous(category, diversity) {
-  const own = [...ratings].map(([item, one]) => ({ item, rating: one.rating }));
-  const body = { ratings: own, n: LENGTH, category, diversity, explain: true, position: true };
-  return ask("/recommendations", { method: "POST", body, signal: asked.signal });
+function anonymous(wish, signal) {
+  return ask("/recommendations", { method: "POST", body: { ratings: inScale(), ...wish, explain: true, position: true }, signal });
 }
 
-function named(category, diversity) {
-  const query = new URLSearchParams({ n: LENGTH, diversity, explain: true, position: true });
+function named({ n, category, diversity }, signal) {
+  const query = new URLSearchParams({ n, diversity, explain: true, position: true });
   if (category) query.set("category", category);
-  return ask(`${path("users", person.user, "recommendations")}?${query}`, { signal: asked.signal });
+  return ask(`${path("users", person.user, "recommendations")}?${query}`, { signal });
 }
 
-const SOURCES = {
-  popular: "Rate something: these are the films rated most",
-  fold_in: "Made from your ratings",
-  model: "Made from your ratings",
-};
+/** An empty list is no mistake: all of it was rated, or nothing is of this category. */
+function nothing(error) {
+  const category = byId("category");
+  return el("div", { class: "empty" }, el("p", {}, error.message), category.value
+    ? el("button", { type: "button", onclick: () => {
+      category.value = "";
+      refresh();
+      category.focus();
+    } }, "Show all categories") : null);
+}
+
+function source(data) {
+  if (!service.model) return `There is no model yet: nothing can be predicted, only the ${words.many} rated most can be listed. Under Operations a model can be trained.`;
+  if (data.source !== "popular") return "";
+  return ratings.size ? `The model knows none of the ${words.many} you rated. These are the ones rated most.`
+    : `Rate one ${words.one}, and this list becomes yours. Until then: the ${words.many} rated most.`;
+}
 
 function show({ data, server, roundTrip }) {
-  const here = server === null ? "" : ` in ${server.toFixed(1)} ms on the service,`;
-  byId("told").textContent = `${SOURCES[data.source]},${here} ${roundTrip.toFixed(0)} ms with the way there and back. Model ${data.model_version ?? "none"}.`;
-  byId("list").replaceChildren(...data.items.map((one) => film(one, data.recommendation_id)));
+  byId("source").textContent = source(data);
+  byId("source").hidden = !byId("source").textContent;
+  const time = server === null ? `${roundTrip.toFixed(0)} ms` : `${roundTrip.toFixed(0)} ms, of which ${server.toFixed(1)} ms on the service`;
+  const made = data.source === "popular" ? `The ${words.many} rated most` : "Made from your ratings";
+  byId("told").textContent = `${made}, in ${time}.`;
+  const list = byId("list");
+  const before = list.querySelectorAll(":scope > .film").length, pressed = document.activeElement === byId("more");
+  keepFocus(list, () => list.replaceChildren(...data.items.map((one) => card(one, data.recommendation_id))));
+  // After "Show more" one goes on with the first of the new ones.
+  if (pressed && before && before < data.items.length) list.children[before].querySelector("summary, button").focus();
+  byId("more").hidden = data.items.length < length || length >= MOST;
   person.position = data.position ?? null;
   for (const listener of moved) listener();
 }
 
-function film(one, answer) {
-  const score = one.score === null ? "" : one.score.toFixed(2);
+function score(one) {
+  if (one.score === null || one.score === undefined) return el("p", { class: "score quiet" }, "not rated yet");
+  return el("p", { class: "score" }, el("span", { class: "unseen" }, "Predicted rating "), el("b", {}, one.score.toFixed(2)));
+}
+
+function card(one, answer) {
+  const why = one.explanation ? reasons(one, opened.has(one.item), (open) => (open ? opened.add(one.item) : opened.delete(one.item))) : null;
+  const like = el("button", { type: "button", class: "small", "data-key": `like ${one.item}`, "aria-label": `${likeThis()}: ${one.title}`, onclick: () => similar(one, answer, like) }, likeThis());
   return el("li", { class: "film" },
-    el("div", { class: "head" }, el("h3", {}, one.title), el("span", { class: "score" }, score ? el("span", { class: "quiet" }, "predicted ") : null, score)),
-    el("p", { class: "quiet" }, one.categories.join(", ")),
-    one.explanation ? reasons(one) : null,
-    el("div", { class: "acts" }, el("button", { type: "button", "aria-label": `Films similar to ${one.title}`, onclick: () => similar(one, answer) }, "Similar films")));
-}
-
-/** score = mean + you + film + what each rating adds, as bars and numbers. */
-function reasons(one) {
-  const { mean, user_adds: you, item_adds: item, parts } = one.explanation;
-  const best = parts.filter((part) => part.adds > 0)[0];
-  const rows = [
-    ["All ratings, on average", null, mean],
-    ["You rate higher or lower than others", null, you],
-    ["This film is rated higher or lower", null, item],
-    ...parts.map((part) => [part.title, part.rating, part.adds]),
-  ];
-  const widest = Math.max(...rows.slice(1).map(([, , adds]) => Math.abs(adds)), 1e-9);
-  const bar = ([, , adds], at) => {
-    const box = el("td", { class: "bar", "aria-hidden": "true" });
-    if (at === 0) return box; // the mean is no difference: a bar of its own would dwarf all others
-    const line = el("i", { class: adds < 0 ? "minus" : null });
-    line.style.width = `${(Math.abs(adds) / widest) * 50}%`;
-    line.style.left = adds < 0 ? `${50 - (Math.abs(adds) / widest) * 50}%` : "50%";
-    box.append(line);
-    return box;
-  };
-  const summary = best ? `Because you rated ${best.title}` : "Why";
-  return el("details", {}, el("summary", {}, summary),
-    table(`What the predicted rating of ${one.title} is made of`, [
-      ["Part", (row) => row[0]],
-      ["You gave", (row) => (row[1] === null ? "" : String(row[1])), true],
-      ["Adds", (row) => signed(row[2]), true],
-      ["", (row) => bar(row, rows.indexOf(row))],
-    ], rows),
-    el("p", { class: "quiet" }, `Together: ${one.score.toFixed(3)}`));
-}
-
-export async function similar(one, answer = null) {
-  const box = byId("similar"), list = byId("similar-list");
-  box.hidden = false;
-  byId("similar-title").textContent = `Similar to ${one.title}`;
-  byId("similar-title").focus();
-  if (answer) ask("/events", { method: "POST", body: { recommendation_id: answer, item: one.item, kind: "click" } }).catch(() => {});
-  try {
-    const { data } = await ask(`${path("items", one.item, "similar")}?n=8`);
-    list.replaceChildren(...data.items.map((other) => el("li", { class: "film" },
-      el("div", { class: "head" }, el("h3", {}, other.title), el("span", { class: "score" }, el("span", { class: "quiet" }, "cosine "), other.score.toFixed(2))),
-      el("p", { class: "quiet" }, other.categories.join(", ")),
-      el("div", { class: "acts" }, el("button", { type: "button", "aria-label": `Films similar to ${other.title}`, onclick: () => similar(other, data.recommendation_id) }, "Similar films")))));
-  } catch (error) {
-    list.replaceChildren(el("li", {}, problem(error, () => similar(one))));
-  }
+    el("div", { class: "head" }, el("h3", {}, one.title), score(one)),
+    one.categories.length ? el("p", { class: "quiet" }, one.categories.join(", ")) : null,
+    why,
+    el("div", { class: "acts" }, like,
+      el("button", { type: "button", class: "small", "data-key": `rate ${one.item}`, "aria-label": `Rate ${one.title}`, onclick: () => offer(one) }, "Rate it")));
 }
