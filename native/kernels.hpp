@@ -29,6 +29,8 @@ struct RowProblem {
   T* out;                // (rows, rank): start of the iterations of cg, and the result
   T* out_bias;           // (rows,), or null when biases is none
   double* squared_error; // (rows,) Σ_j residual² at the result
+  const T* noise = nullptr;  // (rows, rank + joint) standard normal: the result is drawn, not the minimum; or null
+  double noise_scale = 0;    // σ
 };
 
 // Numbers that a row's packed normal equations take: the upper half of the matrix, and the right side.

@@ -42,7 +42,8 @@ struct Run {
 template <class T>
 std::int64_t solve_rows(In<std::int64_t, 1> indptr, In<std::int32_t, 1> indices, In<float, 1> values, In<T, 2> fixed,
                         In<T, 1> fixed_bias, In<double, 1> reg, double mean, int biases, int solver, int cg_steps,
-                        Out<T, 2> out, Out<T, 1> out_bias, Out<double, 1> squared_error, int threads) {
+                        In<T, 2> noise, double noise_scale, Out<T, 2> out, Out<T, 1> out_bias,
+                        Out<double, 1> squared_error, int threads) {
   const bool biased = static_cast<Biases>(biases) != Biases::none;
   const RowProblem<T> problem{indptr.data(),
                               indices.data(),
@@ -58,7 +59,9 @@ std::int64_t solve_rows(In<std::int64_t, 1> indptr, In<std::int32_t, 1> indices,
                               cg_steps,
                               out.data(),
                               biased ? out_bias.data() : nullptr,
-                              squared_error.data()};
+                              squared_error.data(),
+                              length(noise) > 0 ? noise.data() : nullptr,
+                              noise_scale};
   return solve_all_rows(problem, length(reg), length(fixed), threads, Run{});
 }
 

@@ -8,6 +8,9 @@
 //   dual     x = Zᵀ(ZZᵀ + λI)⁻¹ t          n²·K/2 + n³/6
 //   cg       conjugate gradient from the x at hand, 2·n·K a step
 // The bias is one more column of ones in Z. primal eliminates it first: (n + λ) b = Σt − x·Σz.
+//
+// With noise ε the result is a draw from  N(x̂, σ²(ZᵀZ + λI)⁻¹)  around that minimum x̂, the posterior of the row where
+// ratings have the variance σ² and the prior is N(0, σ²/λ): from ZᵀZ + λI = UᵀU follows  x = U⁻¹(U⁻ᵀZᵀt + σε).
 #pragma once
 
 #include "kernels.hpp"
@@ -84,12 +87,14 @@ static inline void gram_strip(const T* P, std::int64_t ld, std::int64_t n, std::
 // the strip's own small square in scalars, then eliminate in the rest of the strip, a vector of columns at
 // a time. y follows along and becomes U⁻ᵀy; then U x = U⁻ᵀy strip by strip upwards.
 //
+// With `noise` (size) it returns  U⁻¹(U⁻ᵀy + noise)  instead.
+//
 // `size` is a multiple of kTileRows, rows of A are whole vectors. `original` is the diagonal before anything
 // was subtracted from it. y and x (size, whole vectors) and inverse (size) are working memory.
 // Returns false where a pivot is lost in rounding: A is singular.
 template <class T>
 static bool solve_positive_definite(T* A, std::int64_t ld, std::int64_t size, const T* original, T* y, T* inverse,
-                                    T* x) {
+                                    T* x, const T* noise = nullptr) {
   using S = Simd<T>;
   using vec = typename S::vec;
   constexpr int R = kTileRows, W = S::width;
@@ -139,6 +144,8 @@ static bool solve_positive_definite(T* A, std::int64_t ld, std::int64_t size, co
       S::store(y + j, S::load(y + j) - explained);
     }
   }
+  if (noise)
+    for (std::int64_t k = 0; k < size; ++k) x[k] += noise[k];
   // x holds U⁻ᵀy; y, from here on, the solution as far as it is known, zero elsewhere
   for (std::int64_t k = 0; k < cols; ++k) y[k] = 0;
   for (std::int64_t k0 = size - R; k0 >= 0; k0 -= R) {
@@ -204,9 +211,10 @@ class RowSolver {
     begin_row(i, 0, p_.indptr[i + 1] - p_.indptr[i]);
     T* out = p_.out + i * rank_;
     T* out_bias = p_.out_bias ? p_.out_bias + i : nullptr;
-    if (n_ == 0) {  // the prior mean
-      for (std::int64_t k = 0; k < rank_; ++k) out[k] = 0;
-      if (out_bias) *out_bias = 0;
+    if (n_ == 0) {  // the prior: its mean, or a draw from it
+      const double scale = p_.noise ? p_.noise_scale / __builtin_sqrt(lambda_) : 0;
+      for (std::int64_t k = 0; k < rank_; ++k) out[k] = p_.noise ? T(scale * double(noise(i)[k])) : T(0);
+      if (out_bias) *out_bias = p_.noise && joint_ ? T(scale * double(noise(i)[rank_])) : T(0);
       p_.squared_error[i] = 0;
       return true;
     }
@@ -352,6 +360,7 @@ class RowSolver {
     first_ = p_.indptr[i] + begin;
     n_ = end - begin;
     if (known_ < first_ + n_) known_ = first_ + n_;
+    row_ = i;
     lambda_ = p_.reg ? p_.reg[i] : 0;
     gathered_ = 0;
     S::store(target_ + n_, vec{});
@@ -362,6 +371,9 @@ class RowSolver {
     else
       for (std::int64_t r = 0; r < n_; ++r) target_[r] = T(value[r] - p_.mean);
   }
+
+  // ε of a row, that of the bias last
+  const T* noise(std::int64_t i) const { return p_.noise + i * (rank_ + joint_); }
 
   void begin_solution(std::int64_t i) {
     const T* out = p_.out + i * rank_;
@@ -465,6 +477,7 @@ class RowSolver {
 
   Solver choose() const {
     // An operation of the dual costs more than one of the primal (it packs Z twice): hence 3/4.
+    if (p_.noise) return Solver::primal;
     const std::int64_t unknowns = rank_ + joint_;
     const bool short_row = n_ <= rank_ && 4 * n_ <= 3 * unknowns;
     switch (p_.solver) {
@@ -506,10 +519,10 @@ class RowSolver {
   }
 
   // Solves the system for right_; its diagonal gets λ. solution_ is the result.
-  bool solve_system(std::int64_t size) {
+  bool solve_system(std::int64_t size, const T* noise = nullptr) {
     const std::int64_t strips = (size + kTileRows - 1) / kTileRows * kTileRows;
     for (std::int64_t k = size; k < strips; ++k) system_[k * ld_ + k] = diagonal_[k] = 1;
-    return solve_positive_definite(system_, ld_, strips, diagonal_, right_, inverse_, solution_);
+    return solve_positive_definite(system_, ld_, strips, diagonal_, right_, inverse_, solution_, noise);
   }
 
   // Sums over the ratings at hand: ZᵀZ in system_, or in wide_, and sum_z_, sum_tz_, sum_t_, sum_tt_ beside
@@ -566,7 +579,12 @@ class RowSolver {
         for (std::int64_t j = k / W * W; j < padded_; j += W)
           S::store(row + j, S::load(row + j) - multiple * S::load(part_ + j));
       }
-    if (!solve_system(rank_)) return false;
+    const T* drawn = nullptr;
+    if (p_.noise) {
+      for (std::int64_t k = 0; k < ld_; ++k) direction_[k] = k < rank_ ? T(p_.noise_scale * double(noise(row_)[k])) : T(0);
+      drawn = direction_;
+    }
+    if (!solve_system(rank_, drawn)) return false;
     double rest = sum_t_, explained = 0, square = 0;
     for (std::int64_t k = 0; k < rank_; ++k) {
       const double x = x_[k] = solution_[k];
@@ -574,10 +592,11 @@ class RowSolver {
       explained += x * sum_tz_[k];
       square += x * x;
     }
-    const double bias = weight * rest;
+    double bias = weight * rest;
+    if (p_.noise && joint_) bias += p_.noise_scale * __builtin_sqrt(weight) * double(noise(row_)[rank_]);
     bias_ = T(bias);
     // φ = Σt² − xᵀZᵀt − b Σt at the minimum
-    if (rank_ > 0) note_error(sum_tt_ - explained - bias * sum_t_ - lambda_ * (square + bias * bias), sum_tt_);
+    if (rank_ > 0 && !p_.noise) note_error(sum_tt_ - explained - bias * sum_t_ - lambda_ * (square + bias * bias), sum_tt_);
     return true;
   }
 
@@ -809,7 +828,7 @@ class RowSolver {
   std::size_t used_ = 0;
 
   // This row
-  std::int64_t first_ = 0, n_ = 0;
+  std::int64_t row_ = 0, first_ = 0, n_ = 0;
   std::int64_t known_ = 0;     // the factors of ratings up to here may be fetched ahead
   std::int64_t gathered_ = 0;  // ratings whose factors lie packed in rows_
   double lambda_ = 0;

@@ -208,6 +208,8 @@ def solve_rows(
     biases: Biases = "joint",
     solver: Solver = "auto",
     cg_steps: int = 3,
+    noise: Floats | None = None,
+    noise_scale: float = 0.0,
     threads: int | None = None,
 ) -> tuple[NDArray[np.float64], int]:
     """One half-sweep: every row's exact ridge regression on the other side's factors.
@@ -221,6 +223,11 @@ def solve_rows(
 
     Returns the squared error of each row (rows,) and the first row whose system is singular, or −1;
     such a row's result is undefined. A row without ratings becomes zero.
+
+    With ``noise`` ε, standard normal numbers (rows, rank) or with joint biases (rows, rank + 1), that of the bias
+    last, each row is drawn from  N(x̂, σ² (Z'Z + reg_i I)⁻¹)  around its minimum x̂, where σ is ``noise_scale`` and Z
+    holds the rows [f_j, 1]; a row without ratings from N(0, σ²/reg_i), so that reg must be positive. This is the
+    posterior where ratings have the variance σ². All rows are then solved by Cholesky.
     """
     rows, rank = len(reg), fixed.shape[1]
     dtype = fixed.dtype
@@ -244,6 +251,12 @@ def solve_rows(
             out_bias.shape == (rows,) and out_bias.dtype == dtype,
             "out_bias must be (rows,), of fixed's dtype",
         )
+    if noise is None:
+        noise = np.empty((0, 0), dtype)
+    else:
+        _check(biases != "sequential", "a draw is of joint biases, or of none")
+        _check(noise.shape == (rows, rank + (biases == "joint")), "noise must be (rows, rank + joint)")
+        _check(noise_scale >= 0 and bool((reg > 0).all()), "noise needs reg > 0 and noise_scale >= 0")
     squared_error = np.zeros(rows)
     singular = _native.solve_rows(
         np.ascontiguousarray(indptr),
@@ -256,6 +269,8 @@ def solve_rows(
         _BIASES[biases],
         _SOLVERS[solver],
         cg_steps,
+        _contiguous(noise, dtype),
+        float(noise_scale),
         out,
         out_bias,
         squared_error,

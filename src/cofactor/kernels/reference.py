@@ -105,6 +105,8 @@ def solve_rows(
     biases: Biases = "joint",
     solver: Solver = "auto",
     cg_steps: int = 3,
+    noise: Floats | None = None,
+    noise_scale: float = 0.0,
     threads: int | None = None,
 ) -> tuple[NDArray[np.float64], int]:
     """Every row's ridge regression on the other side's factors, as in ``cofactor.kernels``."""
@@ -113,11 +115,14 @@ def solve_rows(
         rated = indices[indptr[i] : indptr[i + 1]]
         n, V = len(rated), fixed[rated].astype(np.float64)  # (n, rank)
         x = out[i].astype(np.float64)
+        drawn = np.zeros(fixed.shape[1] + 1)
+        if noise is not None:
+            drawn[: noise.shape[1]] = noise_scale * noise[i].astype(np.float64)
         if n == 0:
-            out[i] = 0
+            out[i] = drawn[:-1] / np.sqrt(lam) if noise is not None else 0
             if biases is not None:
                 assert out_bias is not None
-                out_bias[i] = 0
+                out_bias[i] = drawn[-1] / np.sqrt(lam) if noise is not None else 0
             continue
         t = values[indptr[i] : indptr[i + 1]].astype(np.float64)
         if biases is None:
@@ -140,6 +145,11 @@ def solve_rows(
             x = Z.T @ np.linalg.solve(Z @ Z.T + lam * np.eye(n), t)
         else:
             x = np.linalg.solve(A, y)
+        if noise is not None:  # U⁻¹ ε for A = UᵀU, the bias taken first
+            order = np.roll(np.arange(len(x)), 1 if biases == "joint" else 0)
+            upper = np.linalg.cholesky(A[np.ix_(order, order)]).T
+            epsilon = np.concatenate([drawn[-1:], drawn[:-1]]) if biases == "joint" else drawn[:-1]
+            x[order] += np.linalg.solve(upper, epsilon)
         squared_error[i] = np.sum((t - Z @ x) ** 2)
         out[i] = x[: fixed.shape[1]]
         if biases == "joint":
