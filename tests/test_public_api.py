@@ -11,7 +11,7 @@ import pytest
 import cofactor as cf
 
 NAMES = """
-ALS BadData BadDataset BadModel BadParameter BadRatings Baseline Catalog CofactorError Comparison
+ALS BadData BadDataset BadModel BadParameter BadRatings Baseline BayesianMF Catalog CofactorError Comparison
 CosineNeighbours Evaluation Explanation LeakWarning LineBaseline Model NotFitted NotSupported
 Popular Ratings Recommendations SGD SingularSystem Tuning UnknownItem UnknownUser __version__
 check_ratings compare evaluate folds load load_demo load_demo_catalog mae read_catalog read_ratings

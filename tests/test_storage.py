@@ -29,6 +29,7 @@ MODELS = {
     "sequential": cf.ALS(rank=1, sweeps=3, biases="sequential", solver="cg"),
     "plain": cf.ALS(rank=40, sweeps=2, biases=None, dtype="float64", reg=2, seed=2**100),
     "baseline": cf.Baseline(threads=2),
+    "bayesian": cf.BayesianMF(rank=2, burn_in=2, samples=3),
     "neighbours": cf.CosineNeighbours(of="users", shrinkage=5),
 }
 KINDS = {

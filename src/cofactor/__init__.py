@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cofactor.models.als import ALS
     from cofactor.models.base import Model
     from cofactor.models.baseline import Baseline
+    from cofactor.models.bayes import BayesianMF
     from cofactor.models.descent import SGD
     from cofactor.models.line import LineBaseline
     from cofactor.models.neighbours import CosineNeighbours
@@ -52,6 +53,7 @@ _HOME = {
     "BadParameter": "errors",
     "BadRatings": "errors",
     "Baseline": "models.baseline",
+    "BayesianMF": "models.bayes",
     "Catalog": "catalog",
     "CofactorError": "errors",
     "Comparison": "comparing",
@@ -97,6 +99,7 @@ __all__ = [
     "BadParameter",
     "BadRatings",
     "Baseline",
+    "BayesianMF",
     "Catalog",
     "CofactorError",
     "Comparison",

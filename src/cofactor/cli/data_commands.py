@@ -164,7 +164,9 @@ def train(
     ],
     model: Annotated[
         str,
-        typer.Option(metavar="NAME", help="ALS, SGD, CosineNeighbours, LineBaseline, Baseline or Popular."),
+        typer.Option(
+            metavar="NAME", help="ALS, SGD, BayesianMF, CosineNeighbours, LineBaseline, Baseline, Popular."
+        ),
     ] = "ALS",
     rank: Annotated[
         int | None, typer.Option(help="Factors of users and items. [ALS: 32, at most half the items]")

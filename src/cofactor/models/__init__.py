@@ -3,6 +3,7 @@
 from cofactor.models.als import ALS
 from cofactor.models.base import Model
 from cofactor.models.baseline import Baseline
+from cofactor.models.bayes import BayesianMF
 from cofactor.models.descent import SGD
 from cofactor.models.line import LineBaseline
 from cofactor.models.neighbours import CosineNeighbours
@@ -10,7 +11,8 @@ from cofactor.models.popular import Popular
 from cofactor.models.results import Explanation, Neighbour, Part, Recommendation, Recommendations
 
 MODELS: dict[str, type[Model]] = {
-    model.__name__: model for model in (ALS, Baseline, CosineNeighbours, LineBaseline, Popular, SGD)
+    model.__name__: model
+    for model in (ALS, Baseline, BayesianMF, CosineNeighbours, LineBaseline, Popular, SGD)
 }
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "MODELS",
     "SGD",
     "Baseline",
+    "BayesianMF",
     "CosineNeighbours",
     "Explanation",
     "LineBaseline",

@@ -46,6 +46,11 @@ class FactorModel(ScoringModel):
     threads: int | None
 
     @property
+    def draws(self) -> int:
+        """How many sets of factors stand side by side in the columns of ``user_factors_`` and ``item_factors_``."""
+        return 1
+
+    @property
     def _biased(self) -> bool:
         return True
 

@@ -207,10 +207,10 @@ def build_model(manifest: Manifest, users: IdMap, items: IdMap, arrays: dict[str
     if facts != manifest.facts:
         raise BadModel(f"{MANIFEST}: 'facts' is {shorten(manifest.facts)}, where {shorten(facts)} is meant.")
     rank = manifest.hyperparameters.get("rank")
-    if rank is not None and isinstance(model, FactorModel) and rank != model.item_factors_.shape[1]:
-        raise BadModel(
-            f"{MANIFEST}: 'rank' is {shorten(rank)}, but {FACTORS} has rank {model.item_factors_.shape[1]}."
-        )
+    if rank is not None and isinstance(model, FactorModel):
+        columns = model.item_factors_.shape[1]
+        if rank * model.draws != columns:
+            raise BadModel(f"{MANIFEST}: 'rank' is {shorten(rank)}, but {FACTORS} has rank {columns}.")
     return model
 
 
