@@ -471,9 +471,9 @@ def test_what_takes_too_long_is_ended(
 
 def test_other_names_are_not_answered_to(make: Callable[..., TestClient]) -> None:
     client = make(allowed_hosts=("localhost", "127.0.0.1", "::1"))
-    for host in ("localhost", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST:1"):
+    for host in ("localhost", "127.0.0.1:8000", "[::1]:8000", "[::1]", "localhost:", "LOCALHOST:1"):
         assert client.get("/v1/popular", headers={"host": host}).status_code == 200
-    for host in ("evil.example", "localhost.evil.example", ""):
+    for host in ("evil.example", "localhost.evil.example", "evil.example:localhost", "[::2]", ""):
         is_problem(client.get("/v1/popular", headers={"host": host}), 421)
 
 

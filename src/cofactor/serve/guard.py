@@ -94,7 +94,8 @@ class Guard:
 
     def _refused(self, scope: Scope, headers: dict[bytes, bytes], limit: int) -> tuple[int, str] | None:
         allowed = self._service.settings.allowed_hosts
-        host = headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0].strip("[]").lower()
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
         if allowed and host not in allowed:  # a page elsewhere may have let its own name point here
             return 421, "This service does not go by that name. --allow-host adds one."
         length = headers.get(b"content-length", b"0")
