@@ -284,17 +284,6 @@ def test_uncertainty_of_a_folded_user_falls_with_ratings(planted) -> None:
     assert deviations[0] > deviations[1] > deviations[2] > model.noise_.mean()
 
 
-@pytest.mark.parametrize("interval", [0, 1, -0.5, 2, True, "0.9"])
-def test_intervals_that_are_none(planted, interval) -> None:
-    with pytest.raises(cf.BadParameter, match="interval is"):
-        planted[0].predict([], [], interval=interval)
-
-
-def test_only_one_of_both() -> None:
-    with pytest.raises(cf.BadParameter, match="either"):
-        small().fit(make_ratings()).predict([100], ["i001"], return_std=True, interval=0.9)
-
-
 def test_chains_that_agree_and_chains_that_do_not() -> None:
     rng = np.random.default_rng(0)
     same = rng.normal(size=(50, 200))

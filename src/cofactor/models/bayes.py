@@ -20,19 +20,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Any, Literal, Self, overload
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cofactor import kernels
 from cofactor.errors import BadModel, BadParameter
-from cofactor.ids import Id, IdMap, Ids, id_array
+from cofactor.ids import Id, IdMap, id_array
 from cofactor.models.base import Callback, check_rank, check_ratings, check_whole
 from cofactor.models.explaining import explain_row
 from cofactor.models.factor_state import check_array
-from cofactor.models.factors import FactorModel
+from cofactor.models.intervals import SureModel
 from cofactor.models.results import Explanation, Part
 from cofactor.progress import Progress
 from cofactor.ratings import Compressed, Ratings
@@ -145,8 +144,8 @@ class Prior:
         return drawn, bias + kind.type(self.bias_mean), float(errors.sum())
 
 
-class _Sampled(FactorModel):
-    """What a fitted ``BayesianMF`` has beside a ``FactorModel``."""
+class _Sampled(SureModel):
+    """What a fitted ``BayesianMF`` has beside a ``SureModel``."""
 
     noise_: Doubles
     r_hat_: float
@@ -275,57 +274,6 @@ class BayesianMF(_Sampled):
             )
 
     # -- predictions, and how sure they are ------------------------------------------------------
-
-    @overload
-    def predict(
-        self,
-        users: Ids,
-        items: Ids,
-        *,
-        clip: bool = ...,
-        return_std: Literal[False] = ...,
-        interval: None = ...,
-    ) -> NDArray[Any]: ...
-    @overload
-    def predict(
-        self, users: Ids, items: Ids, *, clip: bool = ..., return_std: Literal[True], interval: None = ...
-    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
-    @overload
-    def predict(
-        self, users: Ids, items: Ids, *, clip: bool = ..., return_std: Literal[False] = ..., interval: float
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]: ...
-    def predict(
-        self,
-        users: Ids,
-        items: Ids,
-        *,
-        clip: bool = False,
-        return_std: bool = False,
-        interval: float | None = None,
-    ) -> NDArray[Any] | tuple[NDArray[Any], ...]:
-        """See ``Model.predict``. With ``return_std`` the standard deviation of a rating beside its prediction; with
-        ``interval=0.9`` also the ends (low, high) within which nine of ten ratings are expected.
-
-        The deviation is that of what could be given: how far the draws differ, and the noise around them. An id
-        that the model does not know is drawn from what users, or items, are like: wide. ``clip`` keeps the ends on
-        the scale, too.
-        """
-        mean = super().predict(users, items, clip=clip)
-        if not return_std and interval is None:
-            return mean
-        if return_std and interval is not None:
-            raise BadParameter("Give either return_std or interval: an interval has the deviation in it.")
-        std = self._std_at(self.user_ids_.positions(users, "user"), self.item_ids_.positions(items, "item"))
-        if interval is None:
-            return mean, std
-        if isinstance(interval, bool) or not isinstance(interval, (int, float)) or not 0 < interval < 1:
-            raise BadParameter(f"interval is {interval!r}; give a share between 0 and 1, such as 0.9.")
-        middle = super().predict(users, items)
-        reach = (NormalDist().inv_cdf(0.5 + interval / 2) * std).astype(middle.dtype)
-        low, high = middle - reach, middle + reach
-        if clip:
-            low, high = np.clip(low, *self.scale_), np.clip(high, *self.scale_)
-        return mean, low, high
 
     def _draws_at(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.float32]:
         """Predictions (n, samples) of each draw for pairs of known positions."""

@@ -108,7 +108,7 @@ class SGD(FactorModel):
         # With r = μ + σ r', b = σ b' and u = √σ u' the objective is that of r' with λ/σ for factors and λ for
         # biases: so a rate suits ratings of any size. Each rating meets its share of λ.
         spread, sides = table.spread, (ratings.by_user, ratings.by_item)
-        row_reg = [self._row_reg(rows.counts) for rows in sides]
+        row_reg = [self.row_reg(rows.counts) for rows in sides]
         shares = [reg / rows.counts for reg, rows in zip(row_reg, sides)]
         padded = -(-self.rank // kernels.DESCENT_MULTIPLE) * kernels.DESCENT_MULTIPLE
         factors = [kernels.aligned_zeros(len(rows), padded, self.dtype) for rows in sides]

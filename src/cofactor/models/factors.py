@@ -54,7 +54,7 @@ class FactorModel(ScoringModel):
     def _biased(self) -> bool:
         return True
 
-    def _row_reg(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    def row_reg(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
         """λ of rows with this many ratings:  reg · count^reg_exponent;  1 for an empty row, which is zero anyway."""
         return self.reg * np.maximum(counts, 1).astype(np.float64) ** self.reg_exponent
 
@@ -168,7 +168,7 @@ class FactorModel(ScoringModel):
             rows.values,
             items,
             item_bias,
-            self._row_reg(rows.counts),
+            self.row_reg(rows.counts),
             factors,
             bias,
             mean=self.mean_,
@@ -228,7 +228,7 @@ class FactorModel(ScoringModel):
         v = self.item_factors_[target].astype(np.float64)
         joint = self._biased and not self._bias_first
         known = self.mean_ + (own_bias if self._bias_first else 0.0)
-        reg = float(self._row_reg(np.array([len(rated)]))[0])
+        reg = float(self.row_reg(np.array([len(rated)]))[0])
         adds = explain_row(
             v,
             lambda part: self.item_factors_[rated[part]],

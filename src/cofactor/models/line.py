@@ -72,7 +72,7 @@ class LineBaseline(AlternatingModel):
         self.check_parameters(check_ratings(ratings).n_items)
         self._forget()
         rows, users = ratings.by_user, ratings.user_positions
-        user_reg, item_reg = self._row_reg(rows.counts), self._row_reg(ratings.by_item.counts)
+        user_reg, item_reg = self.row_reg(rows.counts), self.row_reg(ratings.by_item.counts)
         mean = float(ratings.values.mean(dtype=np.float64))
         level, bend = np.zeros(ratings.n_users), np.zeros((ratings.n_users, 1))  # b and u
         consensus = np.zeros(ratings.n_items)
