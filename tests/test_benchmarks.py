@@ -40,7 +40,16 @@ def run(script, *arguments, **environment):
 
 @pytest.mark.parametrize(
     "script",
-    ["accuracy.py", "reading.py", "ranking.py", "roofline.py", "startup.py", "neighbours.py", "serve.py"],
+    [
+        "accuracy.py",
+        "reading.py",
+        "ranking.py",
+        "roofline.py",
+        "startup.py",
+        "neighbours.py",
+        "serve.py",
+        "calibration.py",
+    ],
 )
 def test_the_json_object(script, data):
     check(run(script, "--quick", "--json", COFACTOR_DATA=str(data)))
