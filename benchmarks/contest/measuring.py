@@ -163,9 +163,14 @@ class Measured:
             or None,  # noise, if none
             points[0][2],
             median(run["objective"] for run in columns[0]),
-            median(answer["memory"] for answer in answers),
-            median(answer["fit_memory"] for answer in answers),
+            positive(median(answer["memory"] for answer in answers)),
+            positive(median(answer["fit_memory"] for answer in answers)),
         )
+
+
+def positive(value: float | None) -> float | None:
+    """None for what is lost in noise: a fit so small that it needed less than was given back in the meantime."""
+    return value if value is not None and value > 0 else None
 
 
 def store(ratings: cf.Ratings, name: str, folder: Path) -> Data:
