@@ -535,3 +535,85 @@ def test_ctrl_c_stops_a_long_kernel():
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert out == "interrupted\n"
+
+
+# -- rows drawn from their posterior --------------------------------------------------------------------------
+
+
+def drawn_problem(lengths: list[int], rank: int, dtype: type, biases: str | None):
+    rng = np.random.default_rng(rank)
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    indices = np.concatenate([np.sort(rng.choice(6000, n, replace=False)) for n in lengths]).astype(np.int32)
+    values = rng.normal(3, 1, len(indices)).astype(np.float32)
+    fixed, bias = rng.normal(0, 1, (6000, rank)).astype(dtype), rng.normal(0, 0.3, 6000).astype(dtype)
+    noise = rng.normal(size=(len(lengths), rank + (biases == "joint"))).astype(dtype)
+    return indptr, indices, values, fixed, bias if biases else None, noise
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("biases", ["joint", None])
+@pytest.mark.parametrize("rank", [1, 3, 8, 13, 33, 64])
+def test_draws_are_those_of_the_slow_twin(rank: int, biases: str | None, dtype: type) -> None:
+    lengths = [0, 1, rank, 40, 5000]
+    indptr, indices, values, fixed, bias, noise = drawn_problem(lengths, rank, dtype, biases)
+    found = []
+    for module, threads in ((kernels, 1), (kernels, 3), (reference, 1)):
+        out, out_bias = np.zeros((len(lengths), rank), dtype), np.zeros(len(lengths), dtype)
+        errors, singular = module.solve_rows(
+            indptr, indices, values, fixed, bias, np.full(len(lengths), 2.0), out, out_bias if biases else None,
+            mean=3.0 if biases else 0.0, biases=biases, noise=noise, noise_scale=0.7, threads=threads,
+        )  # fmt: skip
+        assert singular == -1
+        found.append((out, out_bias, errors))
+    tolerance = 1e-3 if dtype == np.float32 else 1e-9
+    for fast, again, slow in zip(*found):
+        assert_array_equal(fast, again)
+        assert_allclose(fast, slow, rtol=tolerance, atol=tolerance * np.abs(slow).max())
+
+
+@pytest.mark.parametrize("biases", ["joint", None])
+def test_draws_have_the_mean_and_the_covariance_of_the_row(biases: str | None) -> None:
+    rank, draws, reg, sigma = 3, 40_000, 0.8, 0.5
+    rng = np.random.default_rng(0)
+    fixed, t = rng.normal(size=(5, rank)), rng.normal(size=5).astype(np.float32)
+    out, bias = np.zeros((draws, rank)), np.zeros(draws)
+    kernels.solve_rows(
+        np.arange(0, 5 * draws + 1, 5), np.tile(np.arange(5, dtype=np.int32), draws), np.tile(t, draws), fixed,
+        np.zeros(5) if biases else None, np.full(draws, reg), out, bias if biases else None,
+        biases=biases, noise=rng.normal(size=(draws, rank + (biases == "joint"))), noise_scale=sigma,
+    )  # fmt: skip
+    z = np.column_stack([fixed, np.ones(5)]) if biases else fixed
+    x = np.column_stack([out, bias]) if biases else out
+    precision = z.T @ z + reg * np.eye(z.shape[1])
+    covariance = sigma**2 * np.linalg.inv(precision)
+    error = np.sqrt(np.diag(covariance) / draws)
+    assert (np.abs(x.mean(axis=0) - np.linalg.solve(precision, z.T @ t)) < 5 * error).all()
+    scale = np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
+    assert (np.abs(np.cov(x.T) - covariance) < 5 * scale * np.sqrt(2 / draws)).all()
+
+
+def test_a_draw_needs_a_proper_prior() -> None:
+    out = np.zeros((1, 1))
+    for reg, scale in ((0.0, 1.0), (1.0, -1.0)):
+        with pytest.raises(ValueError, match="noise needs"):
+            kernels.solve_rows(
+                np.array([0, 1]), np.zeros(1, np.int32), np.ones(1, np.float32), np.ones((1, 1)), None,
+                np.array([reg]), out, None, biases=None, noise=np.zeros((1, 1)), noise_scale=scale,
+            )  # fmt: skip
+
+
+def test_a_giant_row_is_drawn_as_any_other() -> None:
+    """It is cut into pieces, and drawn from the sum of them."""
+    n, rank = 2**20 + 5, 3
+    rng = np.random.default_rng(0)
+    indices, values = rng.integers(0, 50, n).astype(np.int32), rng.normal(3, 1, n).astype(np.float32)
+    fixed, bias, noise = rng.normal(size=(50, rank)), rng.normal(size=50), rng.normal(size=(1, rank + 1))
+    found = []
+    for module in (kernels, reference):
+        out, out_bias = np.zeros((1, rank)), np.zeros(1)
+        errors, _ = module.solve_rows(
+            np.array([0, n]), indices, values, fixed, bias, np.ones(1), out, out_bias,
+            mean=3.0, noise=noise, noise_scale=50.0,
+        )  # fmt: skip
+        found.append(np.concatenate([out[0], out_bias, errors]))
+    assert_allclose(*found, rtol=1e-9)
