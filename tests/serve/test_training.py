@@ -227,6 +227,27 @@ def test_the_same_model_is_installed_once(tmp_path: Path, saved: Path) -> None:
     database.close()
 
 
+def test_old_models_are_not_kept_for_ever(
+    tmp_path: Path, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installing, "KEPT", 3)
+    settings = Settings(folder=str(tmp_path))
+    database = Database(settings.url)
+    database.upgrade()
+    model, facts = (
+        open_model(saved),
+        {"n_ratings": 1, "n_users": 1, "trained_at": 0, "quality": {}, "reason": ""},
+    )
+    for activate in (True, True, *[False] * 8):
+        installing.register(database, settings, model, activate=activate, **facts)
+    with database.read() as connection:
+        rows = models.newest_first(connection)
+        assert [row.version for row in rows] == [10, 9, 8, 2, 1]  # the active one, and that before it
+        assert models.active(connection).version == 2
+    assert {path.name for path in settings.models.iterdir()} == {row.folder for row in rows}
+    database.close()
+
+
 def test_models_that_cannot_serve_are_refused(tmp_path: Path) -> None:
     for kind in (cf.CosineNeighbours(), cf.Popular()):
         path = tmp_path / type(kind).__name__

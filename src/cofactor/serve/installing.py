@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from cofactor.serve.store.ratings import Stored
 from cofactor.serve.store.schema import models as models_table
 from cofactor.storage.folders import MANIFEST
 
+KEPT = 20  # models beside the active one, and the one before it
 _AT_ONCE = 50_000  # ratings in one statement
 
 
@@ -63,6 +65,9 @@ def register(
         )
         if activate:
             models.activate(connection, version)
+        old = models.forget_old(connection, KEPT)
+    for name in old:  # a process that still answers by one of them has it open, and keeps it until it lets go
+        shutil.rmtree(settings.models / name, ignore_errors=True)
     return version
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from cofactor.serve.store.items import next_generation
 from cofactor.serve.store.ratings import now
@@ -45,6 +45,16 @@ def before_active(connection: Connection) -> int | None:
 def get(connection: Connection, version: int) -> Row[Any] | None:
     """One model's row, or None."""
     return connection.execute(select(models).where(models.c.version == version)).first()
+
+
+def forget_old(connection: Connection, keep: int) -> list[str]:
+    """Remove all but the newest ``keep`` of those that are neither active nor where a rollback goes; their folders."""
+    before = before_active(connection)
+    idle = select(models.c.version, models.c.folder).where(~models.c.active).order_by(models.c.version.desc())
+    old = [row for row in connection.execute(idle) if row.version != before][keep:]
+    if old:
+        connection.execute(delete(models).where(models.c.version.in_([row.version for row in old])))
+    return [row.folder for row in old]
 
 
 def newest_first(connection: Connection, limit: int = 100) -> list[Row[Any]]:
