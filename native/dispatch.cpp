@@ -16,6 +16,8 @@ namespace cofactor {
   void topk_kernels(Kernels<T>&);                 \
   template <class T>                              \
   void descent_kernels(Kernels<T>&);              \
+  template <class T>                              \
+  void gibbs_kernels(Kernels<T>&);                \
   }                                               \
   static InstructionSet make_##isa(int bits) {    \
     InstructionSet set{#isa, bits, {}, {}};       \
@@ -27,6 +29,8 @@ namespace cofactor {
     isa::topk_kernels(set.f64);                   \
     isa::descent_kernels(set.f32);                \
     isa::descent_kernels(set.f64);                \
+    isa::gibbs_kernels(set.f32);                  \
+    isa::gibbs_kernels(set.f64);                  \
     return set;                                   \
   }
 

@@ -83,6 +83,24 @@ struct DescentProblem {
   DescentRow<T> *user_rows, *item_rows;
 };
 
+// Numbers of a sparse matrix, compressed.
+struct Entries {
+  const std::int64_t* indptr;   // (rows + 1,)
+  const std::int32_t* indices;  // (entries,)
+  const float* values;          // (entries,)
+};
+
+// Weights of the columns that describe the rows of one side; see gibbs.cpp.
+template <class T>
+struct WeightProblem {
+  Entries x;  // of features: which rows
+  std::int64_t rows, features, columns;
+  const T* reg;    // (features, columns) λ
+  const T* noise;  // (features, columns) standard normal
+  T* weights;      // (features, columns) w, before and after
+  T* residual;     // (rows, columns) e, before and after
+};
+
 inline constexpr std::int64_t descent_multiple = 32;  // two of the widest vectors of float
 
 inline constexpr std::int64_t descent_stretches = 8;  // the ratings of a part are taken from so many places in turn
@@ -114,6 +132,11 @@ struct Kernels {
                   T* out);
   // Steps for the ratings [begin, end); returns Σ e² as met on the way.
   double (*descend)(const DescentProblem<T>&, std::int64_t begin, std::int64_t end);
+  // A new draw of all weights for the columns of one cache line, in turn; and what weights say of rows [begin, end).
+  std::size_t (*weight_scratch)(const WeightProblem<T>&);
+  void (*draw_weights)(const WeightProblem<T>&, std::int64_t slab, void* scratch);
+  void (*apply_weights)(const Entries& of_rows, const T* weights, std::int64_t columns, std::int64_t begin,
+                        std::int64_t end, T* out);
   std::size_t (*topk_scratch)(const TopkProblem<T>&);
   // Best n of the task's items for each of its queries q, best first, filled up with item −1, to
   // out_items + q·n and out_scores + q·n.

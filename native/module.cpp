@@ -105,6 +105,27 @@ double descend(In<std::int32_t, 1> users, In<std::int32_t, 1> items, In<T, 1> va
 }
 
 template <class T>
+void draw_weights(In<std::int64_t, 1> indptr, In<std::int32_t, 1> indices, In<float, 1> values, In<T, 2> reg,
+                  In<T, 2> noise, Out<T, 2> weights, Out<T, 2> residual, int threads) {
+  const WeightProblem<T> problem{{indptr.data(), indices.data(), values.data()},
+                                 length(residual),
+                                 length(weights),
+                                 length(weights, 1),
+                                 reg.data(),
+                                 noise.data(),
+                                 weights.data(),
+                                 residual.data()};
+  draw_all_weights(problem, threads, Run{});
+}
+
+template <class T>
+void apply_weights(In<std::int64_t, 1> indptr, In<std::int32_t, 1> indices, In<float, 1> values, In<T, 2> weights,
+                   Out<T, 2> out, int threads) {
+  const Entries x{indptr.data(), indices.data(), values.data()};
+  apply_all_weights(x, length(out), weights.data(), length(weights, 1), out.data(), threads, Run{});
+}
+
+template <class T>
 void add_item_sums(In<std::int64_t, 1> indptr, In<std::int32_t, 1> users, In<float, 1> values, In<T, 2> user_factors,
                    In<T, 1> user_bias, double mean, bool biased, Out<double, 2> sums, int threads) {
   const Biases biases = biased ? Biases::joint : Biases::none;
@@ -209,6 +230,8 @@ void bind(nb::module_& m) {
   define(m, "predict", &predict<T>);
   define(m, "topk", &topk<T>);
   define(m, "descend", &descend<T>);
+  define(m, "draw_weights", &draw_weights<T>);
+  define(m, "apply_weights", &apply_weights<T>);
   define(m, "add_item_sums", &add_item_sums<T>);
   define(m, "solve_item_sums", &solve_item_sums<T>);
 }

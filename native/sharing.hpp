@@ -204,6 +204,25 @@ double descend_all_blocks(const DescentProblem<T>& problem, const std::int64_t* 
   return total;
 }
 
+// Draws all weights, a cache line of columns a task; or applies them, some rows a task.
+template <class T, class Run>
+void draw_all_weights(const WeightProblem<T>& problem, int threads, Run&& run) {
+  constexpr std::int64_t line = 64 / sizeof(T);
+  const std::int64_t slabs = (problem.columns + line - 1) / line;
+  threads = static_cast<int>(std::min<std::int64_t>(threads, slabs));
+  const Scratch scratch(threads, kernels<T>().weight_scratch(problem));
+  run(slabs, threads,
+      [&](std::int64_t t, int worker) { kernels<T>().draw_weights(problem, t, scratch.of(worker)); });
+}
+template <class T, class Run>
+void apply_all_weights(const Entries& x, std::int64_t rows, const T* weights, std::int64_t columns, T* out,
+                       int threads, Run&& run) {
+  run((rows + rows_at_once - 1) / rows_at_once, threads, [&](std::int64_t t, int) {
+    const std::int64_t begin = t * rows_at_once;
+    kernels<T>().apply_weights(x, weights, columns, begin, std::min(begin + rows_at_once, rows), out);
+  });
+}
+
 // Predictions for n pairs of positions.
 template <class T, class Run>
 void predict_all_pairs(const std::int32_t* users, const std::int32_t* items, std::int64_t n, const T* user_factors,

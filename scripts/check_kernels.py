@@ -23,6 +23,7 @@ BUILD = ROOT / "build" / "sanitized"
 PACKAGES = BUILD / "packages"  # goes onto PYTHONPATH
 TESTS = [
     "tests/test_kernels.py",
+    "tests/test_weight_kernels.py",
     "tests/test_descent.py",
     "tests/test_neighbours.py::test_kernels_are_their_twins",
     "tests/test_neighbours.py::test_threads_change_no_bit",

@@ -8,8 +8,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import cofactor as cf
 from cofactor import kernels
-from cofactor.models import bayes
-from cofactor.models.bayes import BayesianMF, Prior, agreement
+from cofactor.models import bayes, gibbs
+from cofactor.models.bayes import BayesianMF
+from cofactor.models.convergence import agreement
+from cofactor.models.gibbs import Chain, Description, Prior, Side
 from cofactor.ratings import Compressed, Ratings
 from tests.conftest import make_ratings
 from tests.contract import check_model
@@ -19,8 +21,9 @@ def small(**given) -> BayesianMF:
     return BayesianMF(**{"rank": 3, "burn_in": 5, "samples": 8, **given})
 
 
-def test_contract() -> None:
-    check_model(small)
+@pytest.mark.parametrize("implicit", [None, "both"])
+def test_contract(implicit: str | None) -> None:
+    check_model(lambda: small(implicit=implicit))
 
 
 # -- the sampler ---------------------------------------------------------------------------------
@@ -32,7 +35,7 @@ def test_the_priors_parameters_are_drawn_from_their_posterior() -> None:
     covariance = np.array([[1.0, 0.6], [0.6, 0.5]])
     rows = rng.multivariate_normal([2.0, -1.0], covariance, 20_000)
     bias = rng.normal(0.5, 0.2, 20_000)
-    found = [Prior.draw(rows, bias, rng) for _ in range(50)]
+    found = [Prior.draw(np.column_stack([rows, bias]), rng) for _ in range(50)]
     for prior in found:
         assert_allclose(prior.mean, [2, -1], atol=0.05)
         assert_allclose(np.linalg.inv(prior.factor @ prior.factor.T), covariance, atol=0.08)
@@ -42,77 +45,102 @@ def test_the_priors_parameters_are_drawn_from_their_posterior() -> None:
     assert_allclose(spread, np.sqrt(np.diag(covariance) / 20_000), rtol=0.4)
 
 
-def quantities(chain: bayes._Chain) -> list[float]:
+def quantities(chain: Chain) -> list[float]:
     """None that depends on the signs of the factors, which change together, and rarely."""
-    u, v = chain.user_factors, chain.item_factors
-    return [
+    users, items = chain.users, chain.items
+    u, v = users.factors, items.factors
+    found = [
         np.log(chain.alpha),
-        np.log(chain.of_users.factor[0, 0]),
-        np.log(chain.of_items.factor[0, 0]),
-        np.log(chain.of_users.bias_precision),
-        np.tanh(chain.of_items.bias_mean),
+        np.log(users.prior.factor[0, 0]),
+        np.log(items.prior.factor[0, 0]),
+        np.log(users.prior.bias_precision),
+        np.tanh(items.prior.bias_mean),
         np.log(np.abs(u @ v.T).mean()),
         np.log(np.abs(u).mean()),
         np.log(np.abs(v).mean()),
-        np.log(np.abs(chain.item_bias).mean()),
-        np.tanh(chain.user_bias[0] * 2),
+        np.log(np.abs(items.bias).mean()),
+        np.tanh(users.bias[0] * 2),
     ]
+    for side in (users, items):
+        if side.described is not None:
+            found += [
+                *np.log(side.precisions).ravel(),
+                np.log(np.abs(side.weights[:, 0]).mean()),
+                np.tanh(side.weights[0, 1]),
+                np.log(np.abs(side.described[:, 0]).mean()),
+            ]
+    return found
 
 
-def from_the_prior(rng: np.random.Generator, users: int, items: int) -> bayes._Chain:
-    """Everything drawn forwards, from the top."""
+def draw_side(side: Side, rng: np.random.Generator) -> None:
+    """Everything of one side drawn forwards, from the top."""
+    factor = np.sqrt(rng.chisquare(1 + gibbs._DEGREES))
+    precision = rng.gamma(gibbs._SHAPE) / gibbs._RATE
+    mean = rng.standard_normal() / factor / np.sqrt(gibbs._BETA)
+    bias_mean = rng.standard_normal() / np.sqrt(precision)
+    side.prior = Prior(np.array([mean]), np.array([[factor]]), float(bias_mean), float(precision))
+    deviations = np.array([1 / factor, 1 / np.sqrt(precision)])
+    side.precisions = rng.gamma(gibbs._SHAPE, size=side.precisions.shape) / gibbs._RATE
+    groups = side.description.groups
+    spread = deviations / np.sqrt(side.precisions[groups])
+    side.weights = (spread * rng.standard_normal(side.weights.shape)).astype(np.float32)
+    side.describe(1)
+    rows = side.prior.centre + deviations * rng.standard_normal(side.rows.shape)
+    side.rows = (rows if side.described is None else rows + side.described).astype(np.float32)
 
-    def side(n: int) -> tuple[Prior, np.ndarray, np.ndarray]:
-        factor = np.sqrt(rng.chisquare(1 + bayes._DEGREES))
-        precision = rng.gamma(bayes._SHAPE) / bayes._RATE
-        mean = rng.standard_normal() / factor / np.sqrt(bayes._BETA)
-        bias_mean = rng.standard_normal() / np.sqrt(precision)
-        prior = Prior(np.array([mean]), np.array([[factor]]), float(bias_mean), float(precision))
-        drawn = mean + rng.standard_normal((n, 1)) / factor
-        return (
-            prior,
-            drawn.astype(np.float32),
-            (bias_mean + rng.standard_normal(n) / precision**0.5).astype(np.float32),
-        )
 
-    every = np.ones((users, items))
-    at = [a.astype(np.int32) for a in np.nonzero(every)]
+def from_the_prior(rng: np.random.Generator, users: int, items: int, described: bool) -> Chain:
+    at = [a.astype(np.int32) for a in np.nonzero(np.ones((users, items)))]
     ratings = Ratings.from_positions(
         cf.ids.IdMap(np.arange(users)),
         cf.ids.IdMap(np.arange(items)),
         *at,
         np.ones(users * items, np.float32),
     )
-    chain = bayes._Chain(ratings, 1, rng, 1)
+    known = (Description.of(users, []), Description.of(items, []))
+    if described:  # two groups of features of users, one of them a single feature; one group of items
+        some = np.random.default_rng(3)
+        known = (
+            Description.of(
+                users, [(dense(some.normal(size=(users, 2))), 2), (dense(np.ones((users, 1))), 1)]
+            ),
+            Description.of(items, [(dense(some.normal(size=(items, 2))), 2)]),
+        )
+    chain = Chain(0, ratings, 1, rng, 1, known)
     chain.mean = 0.0
-    chain.alpha = float(rng.gamma(bayes._SHAPE) / bayes._RATE)
-    chain.of_users, chain.user_factors, chain.user_bias = side(users)
-    chain.of_items, chain.item_factors, chain.item_bias = side(items)
+    chain.alpha = float(rng.gamma(gibbs._SHAPE) / gibbs._RATE)
+    draw_side(chain.users, rng)
+    draw_side(chain.items, rng)
     return chain
 
 
-def new_ratings(chain: bayes._Chain, rng: np.random.Generator) -> None:
-    """Ratings drawn given everything else."""
-    score = chain.user_bias[:, None] + chain.item_bias + chain.user_factors @ chain.item_factors.T
-    values = (score + rng.standard_normal(score.shape) / np.sqrt(chain.alpha)).astype(np.float32)
-    ratings = chain.ratings
-    by_user = Compressed(ratings.by_user.indptr, ratings.by_user.indices, values.ravel())
-    by_item = Compressed(
-        ratings.by_item.indptr, ratings.by_item.indices, np.ascontiguousarray(values.T).ravel()
+def dense(x: np.ndarray) -> Compressed:
+    rows, features = x.shape
+    indptr = np.arange(0, rows * features + 1, features, dtype=np.int64)
+    return Compressed(
+        indptr, np.tile(np.arange(features, dtype=np.int32), rows), x.ravel().astype(np.float32)
     )
-    object.__setattr__(ratings, "by_user", by_user)
-    object.__setattr__(ratings, "by_item", by_item)
 
 
-def geweke(steps: int) -> float:
+def new_ratings(chain: Chain, rng: np.random.Generator) -> None:
+    """Ratings drawn given everything else."""
+    users, items = chain.users, chain.items
+    score = users.bias[:, None] + items.bias + users.factors @ items.factors.T
+    values = (score + rng.standard_normal(score.shape) / np.sqrt(chain.alpha)).astype(np.float32)
+    for side, table in ((users, values), (items, values.T)):
+        rows = side.ratings
+        side.ratings = Compressed(rows.indptr, rows.indices, np.ascontiguousarray(table).ravel())
+
+
+def geweke(steps: int, described: bool = False) -> float:
     """Largest difference, in standard errors, between draws from the top and draws that go round in a circle.
 
     J. Geweke, "Getting it right: joint distribution tests of posterior simulators", JASA 99, 2004.
     """
     users, items = 4, 3
     rng = np.random.default_rng(5)
-    forwards = np.array([quantities(from_the_prior(rng, users, items)) for _ in range(steps)])
-    chain = from_the_prior(rng, users, items)
+    forwards = np.array([quantities(from_the_prior(rng, users, items, described)) for _ in range(steps)])
+    chain = from_the_prior(rng, users, items, described)
     around = []
     for _ in range(steps):
         new_ratings(chain, rng)
@@ -130,15 +158,23 @@ def test_the_sampler_draws_from_the_posterior(monkeypatch: pytest.MonkeyPatch) -
         ("_SHAPE", 4.0),
         ("_RATE", 4.0),
     ):  # as wide as they are, it would take hours
-        monkeypatch.setattr(bayes, name, value)
-    assert geweke(8000) < 4
-    right = kernels.solve_rows
+        monkeypatch.setattr(gibbs, name, value)
+    assert geweke(6000) < 4
+    assert geweke(6000, described=True) < 4
+    right, right_weights = kernels.solve_rows, kernels.draw_weights
 
     def too_noisy(*arrays, noise_scale: float, **options):
         return right(*arrays, noise_scale=1.15 * noise_scale, **options)
 
-    monkeypatch.setattr(kernels, "solve_rows", too_noisy)
-    assert geweke(8000) > 6  # such a mistake would be seen
+    def too_noisy_weights(features, reg, noise, *arrays, **options):
+        return right_weights(features, reg, 1.3 * noise, *arrays, **options)
+
+    with monkeypatch.context() as wrong:  # such mistakes would be seen
+        wrong.setattr(kernels, "solve_rows", too_noisy)
+        assert geweke(4000) > 6
+    with monkeypatch.context() as wrong:
+        wrong.setattr(kernels, "draw_weights", too_noisy_weights)
+        assert geweke(4000, described=True) > 6
 
 
 def test_the_same_for_any_number_of_threads_and_other_for_another_seed() -> None:
@@ -242,6 +278,68 @@ def test_a_chain_that_has_not_settled_is_told(monkeypatch: pytest.MonkeyPatch) -
         model = small(samples=20).fit(make_ratings())
     assert model.r_hat_ > 0.5
     assert small(samples=19).fit(make_ratings()).r_hat_ != model.r_hat_  # too few to tell: NaN
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("implicit", [None, "both"])
+@pytest.mark.parametrize("at", [3, 9, 13, 26])
+def test_an_interrupted_fit_goes_on_to_the_same_draws(tmp_path, implicit: str | None, at: int) -> None:
+    def interrupt(model, sweep: int, objective: float) -> None:
+        if sweep == at:
+            raise Stop
+
+    ratings, file = make_ratings(), tmp_path / "chains"
+    whole = small(chains=2, samples=16, implicit=implicit).fit(ratings)
+    with pytest.raises(Stop):
+        small(chains=2, samples=16, implicit=implicit).fit(ratings, callback=interrupt, checkpoint=file)
+    sweeps: list[int] = []
+    resumed = small(chains=2, samples=16, implicit=implicit, threads=2)
+    resumed.fit(ratings, callback=lambda model, sweep, objective: sweeps.append(sweep), checkpoint=file)
+    assert sweeps == list(range(at + 1, 27))
+    (expected, facts), (found, told) = whole.state(), resumed.state()
+    assert facts == told
+    for name in expected:
+        assert_array_equal(found[name], expected[name])
+    again = small(chains=2, samples=16, implicit=implicit).fit(
+        ratings, checkpoint=file
+    )  # nothing is left to do
+    assert_array_equal(again.user_factors_, whole.user_factors_)
+
+
+def test_a_checkpoint_of_another_fit_is_refused(tmp_path) -> None:
+    file = tmp_path / "chains"
+    small().fit(make_ratings(), checkpoint=file)
+    with pytest.raises(cf.BadData, match="another training: it differs in seed"):
+        small(seed=1).fit(make_ratings(), checkpoint=file)
+    with pytest.raises(cf.BadData, match="another training: it differs in ratings"):
+        small().fit(make_ratings(seed=2), checkpoint=file)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(cf.BadData, match="is not a checkpoint"):
+        small().fit(make_ratings(), checkpoint=file)
+
+
+def test_what_was_rated_tells_more_than_the_ratings() -> None:
+    """Users rate what they like, and items they share tell which users are alike."""
+    rng = np.random.default_rng(4)
+    taste, kind = rng.normal(size=(300, 2)), rng.normal(size=(150, 2))
+    liking = taste @ kind.T
+    seen = rng.random(liking.shape) < 0.5 / (1 + np.exp(2 - 3 * liking))
+    users, items = (at.astype(np.int32) for at in np.nonzero(seen))
+    values = np.clip(3 + 0.7 * liking[users, items] + 0.7 * rng.normal(size=len(users)), 1, 5)
+    ids = cf.ids.IdMap(np.arange(300)), cf.ids.IdMap(np.arange(150))
+    _, users_again = np.unique(users, return_inverse=True)
+    assert users_again.max() == 299
+    ratings = Ratings.from_positions(*ids, users, items, values.astype(np.float32), None, (1.0, 5.0))
+    train, test = cf.split(ratings, holdout=0.3, warn=False)
+    errors = {}
+    for implicit in (None, "users", "items", "both"):
+        model = BayesianMF(rank=4, samples=60, implicit=implicit).fit(train)
+        errors[implicit] = cf.rmse(test.values, model.predict(test.users, test.items, clip=True))
+    assert errors["both"] < errors["users"] < errors[None]
+    assert errors["items"] < errors[None]
 
 
 def test_samples_are_shared_out_to_chains() -> None:

@@ -250,7 +250,7 @@ def test_a_checkpoint_that_was_cut_off_or_changed(tmp_path, share):
     assert read_state(path, belongs).objective == [2.0]
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(cf.BadData, match="Train anew"):
+    with pytest.raises(cf.BadData, match="Begin anew"):
         read_state(path, belongs)
     flipped = bytearray(data)
     flipped[-1] ^= 1

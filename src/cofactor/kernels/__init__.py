@@ -279,6 +279,72 @@ def solve_rows(
     return squared_error, int(singular)
 
 
+def draw_weights(
+    features: tuple[Int64, Int32, NDArray[np.float32]],
+    reg: Floats,
+    noise: Floats,
+    weights: Floats,
+    residual: Floats,
+    *,
+    threads: int | None = None,
+) -> None:
+    """Weights of features that describe rows, each drawn given all others, in their order, in place.
+
+        e_i = t_i − Σ_f x_if w_f ~ N(0, 1)        w_f ~ N(0, 1/λ_f)        every column for itself
+
+    ``features`` are the entries x, compressed by feature: indptr (features + 1,), rows and values (entries,). ``reg`` λ
+    (positive), ``noise`` (standard normal) and ``weights`` w are (features, columns), ``residual`` e is (rows,
+    columns); w and e change to what was drawn.
+    """
+    indptr, rows, values = features
+    dtype, shape = residual.dtype, (len(indptr) - 1, residual.shape[1])
+    _check(dtype in (np.float32, np.float64), "residual must be float32 or float64")
+    _check(values.dtype == np.float32 and values.shape == rows.shape, "values must be float32, like rows")
+    _check_pointers(indptr, rows, len(residual))
+    for array in (reg, noise, weights):
+        _check(array.shape == shape, "reg, noise and weights must be (features, columns)")
+    for array in (weights, residual):
+        _check(array.dtype == dtype and array.flags.c_contiguous, "weights must be contiguous, like residual")
+        _check(array.flags.writeable, "weights and residual must be writeable")
+    _check(bool((reg > 0).all()), "reg must be positive")
+    _native.draw_weights(
+        np.ascontiguousarray(indptr),
+        np.ascontiguousarray(rows),
+        np.ascontiguousarray(values),
+        _contiguous(reg, dtype),
+        _contiguous(noise, dtype),
+        weights,
+        residual,
+        thread_count(threads),
+    )
+
+
+def apply_weights(
+    features: tuple[Int64, Int32, NDArray[np.float32]], weights: Floats, *, threads: int | None = None
+) -> Floats:
+    """What features say of rows:  Σ_f x_if w_f  (rows, columns).
+
+    ``features`` are the entries x, compressed by row: indptr (rows + 1,), features and values (entries,). ``weights``
+    is (features, columns).
+    """
+    indptr, which, values = features
+    _check(weights.dtype in (np.float32, np.float64), "weights must be float32 or float64")
+    _check(
+        values.dtype == np.float32 and values.shape == which.shape, "values must be float32, like features"
+    )
+    _check_pointers(indptr, which, len(weights))
+    out = np.empty((len(indptr) - 1, weights.shape[1]), weights.dtype)
+    _native.apply_weights(
+        np.ascontiguousarray(indptr),
+        np.ascontiguousarray(which),
+        np.ascontiguousarray(values),
+        _contiguous(weights),
+        out,
+        thread_count(threads),
+    )
+    return out
+
+
 def predict(
     users: Int32,
     items: Int32,

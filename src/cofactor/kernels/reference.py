@@ -257,6 +257,36 @@ def descend(
     return total
 
 
+def draw_weights(
+    features: tuple[Int64, Int32, NDArray[np.float32]],
+    reg: Floats,
+    noise: Floats,
+    weights: Floats,
+    residual: Floats,
+    *,
+    threads: int | None = None,
+) -> None:
+    """w_f ~ N((x_f·e + ‖x_f‖² w_f) / (‖x_f‖² + λ_f), 1 / (‖x_f‖² + λ_f)), one feature after another."""
+    indptr, rows, values = features
+    for f in range(len(weights)):
+        part = slice(indptr[f], indptr[f + 1])
+        x, at = values[part].astype(np.float64), rows[part]
+        precision = x @ x + reg[f]
+        drawn = (x @ residual[at] + (x @ x) * weights[f]) / precision + noise[f] / np.sqrt(precision)
+        np.subtract.at(residual, at, np.outer(x, drawn - weights[f]))
+        weights[f] = drawn
+
+
+def apply_weights(
+    features: tuple[Int64, Int32, NDArray[np.float32]], weights: Floats, *, threads: int | None = None
+) -> Floats:
+    """X W, with X made dense."""
+    indptr, which, values = features
+    x = np.zeros((len(indptr) - 1, len(weights)))
+    np.add.at(x, (np.repeat(np.arange(len(x)), np.diff(indptr)), which), values)
+    return np.asarray(x @ weights)
+
+
 def similarities(
     indptr: Int64,
     columns: Int32,

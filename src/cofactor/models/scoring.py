@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from cofactor.models.results import Recommendations
 from cofactor.ratings import Compressed
 
 _QUERY_BATCH = 4096  # users whose best items are held at a time
+BestItems: TypeAlias = Callable[..., tuple[NDArray[np.int32], NDArray[Any]]]
 
 
 class ScoringModel(Model):
@@ -77,6 +79,19 @@ class ScoringModel(Model):
         ratings: OwnRatings | None = None,
     ) -> Recommendations:
         """See ``Model.recommend``."""
+        return self._listed(self._best_items, user, n, exclude_seen, exclude, among, ratings)
+
+    def _listed(
+        self,
+        best: BestItems,
+        user: Id | Ids | None,
+        n: int,
+        exclude_seen: bool,
+        exclude: Ids,
+        among: Ids | None,
+        ratings: OwnRatings | None,
+    ) -> Recommendations:
+        """The answer of ``recommend`` where ``best`` finds the items, called as ``_best_items``."""
         self._check_fitted()
         n = check_whole("n", n, 1)
         if (user is None) == (ratings is None):
@@ -87,14 +102,14 @@ class ScoringModel(Model):
 
         if ratings is not None:
             own = one_user(ratings, self.item_ids_, self.scale_)
-            return self._recommendations(*self._best_items(None, own, exclude_seen, candidates, excluded, n))
+            return self._recommendations(*best(None, own, exclude_seen, candidates, excluded, n))
 
         single = isinstance(user, (str, int, np.integer))
         positions = self._user_positions(id_array([user] if single else user, "user"))
         parts = []
         for begin in range(0, len(positions), _QUERY_BATCH):
             at = positions[begin : begin + _QUERY_BATCH]
-            found = self._best_items(at, self.ratings_.take(at), exclude_seen, candidates, excluded, n)
+            found = best(at, self.ratings_.take(at), exclude_seen, candidates, excluded, n)
             parts.append(self._recommendations(*found, None if single else at))
         if len(parts) == 1:
             return parts[0]
