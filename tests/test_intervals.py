@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.testing import assert_allclose
 
 import cofactor as cf
-from cofactor.models.intervals import row_systems
+from cofactor.models.intervals import RowSystems, Spectrum, mean_square, vectors
 from cofactor.ratings import Ratings
 from tests.conftest import make_ratings
 
@@ -32,29 +33,37 @@ def test_intervals_cover_what_they_say(fitted: cf.ALS, planted, share: float) ->
 
 
 @pytest.mark.parametrize("biases", ["joint", None])
-def test_what_was_spent_is_the_trace_of_the_hat_matrix(biases) -> None:
+def test_a_users_own_system_is_the_hat_matrix(biases) -> None:
     ratings = make_ratings()
     model = cf.ALS(rank=3, reg=0.7, biases=biases).fit(ratings)
-    of_users, of_items = row_systems(model, biases is not None)
-    for systems, rows, fixed in (
-        (of_users, ratings.by_user, model.item_factors_),
-        (of_items, ratings.by_item, model.user_factors_),
-    ):
-        total = 0.0
-        for i in range(len(rows)):
-            places, _ = rows.row(i)
-            z = fixed[places].astype(np.float64)
-            if biases is not None:
-                z = np.column_stack([z, np.ones(len(z))])
-            inverse = np.linalg.inv(z.T @ z + systems.reg[i] * np.eye(z.shape[1]))
-            assert_allclose(systems.inverse(i), inverse, rtol=1e-8, atol=1e-12)
-            total += np.trace(z @ inverse @ z.T)
-            assert_allclose(
-                systems.variances(np.full(len(places), i, np.int32), places),
-                np.diag(z @ inverse @ z.T),
-                rtol=1e-8,
-            )
-        assert systems.spent() == pytest.approx(total)
+    rows, reg = ratings.by_user, model.row_reg(ratings.by_user.counts)
+    systems = RowSystems(rows, model.item_factors_, biases is not None, model.row_reg)
+    for i in range(len(rows)):
+        places, _ = rows.row(i)
+        z = vectors(model.item_factors_, places, biases is not None)
+        inverse = np.linalg.inv(z.T @ z + reg[i] * np.eye(z.shape[1]))
+        hat = np.diag(z @ inverse @ z.T)
+        assert_allclose(systems.inverse(i), inverse, rtol=1e-8, atol=1e-12)
+        assert_allclose(systems.variances(np.full(len(places), i, np.int32), places), hat, rtol=1e-8)
+
+
+def test_rows_of_usual_ratings_are_told_by_their_number() -> None:
+    """Exactly, where every row has the same; about, where rows are drawn alike."""
+    rng = np.random.default_rng(0)
+    z, lam = np.column_stack([rng.normal(size=(50, 3)) @ np.diag([1, 2, 0.3]), np.ones(50)]), 0.8
+    spectrum, n, reg = Spectrum(z.T @ z / 50), np.full(4, 50), np.full(4, lam)
+    inverse = np.linalg.inv(z.T @ z + lam * np.eye(4))
+    assert_allclose(spectrum.variances(z[:4], n, reg), np.einsum("ij,jk,ik->i", z[:4], inverse, z[:4]))
+    assert spectrum.spent(n, reg) == pytest.approx(4 * np.trace(z @ inverse @ z.T))
+    ratings = make_ratings(users=300, items=60)
+    model = cf.ALS(rank=3).fit(ratings)
+    reg = model.row_reg(ratings.by_user.counts)
+    told = Spectrum(mean_square(model.item_factors_, ratings.by_item.counts, True))
+    exact = 0.0
+    for i in range(300):
+        z = vectors(model.item_factors_, ratings.by_user.row(i)[0], True)
+        exact += np.trace(z @ np.linalg.inv(z.T @ z + reg[i] * np.eye(4)) @ z.T)
+    assert told.spent(ratings.by_user.counts, reg) == pytest.approx(exact, rel=0.05)
 
 
 def test_deviations_do_not_depend_on_what_else_is_asked(fitted: cf.ALS, planted) -> None:
@@ -137,6 +146,95 @@ def test_only_one_of_both(fitted: cf.ALS) -> None:
         fitted.predict([], [], return_std=True, interval=0.9)
 
 
-def test_items_alone_cannot_tell(fitted: cf.ALS) -> None:
+def test_items_alone_remember_how_sure_they_were(fitted: cf.ALS, planted) -> None:
+    train, _ = planted
+    alone = fitted.only_items(train.by_user.take(np.arange(5)))
+    names, items = train.user_ids.array.to_pylist()[:5], train.item_ids.array.to_pylist()[:5]
+    _, there = alone.predict(list("01234"), items, return_std=True)
+    assert_allclose(there, fitted.predict(names, items, return_std=True)[1], rtol=1e-5)
+    nobody = fitted.only_items()
+    _, wide = nobody.predict(["0"], items[:1], return_std=True)
+    assert wide[0] > there.max()
+
+
+def test_items_without_ratings_cannot_tell(fitted: cf.ALS) -> None:
+    arrays, facts = fitted.only_items().state()
+    bare = cf.ALS(rank=4).restore(
+        fitted.only_items().user_ids_, fitted.item_ids_, arrays, {**facts, "sure": False}
+    )
     with pytest.raises(cf.NotSupported, match="fold_in"):
-        fitted.only_items().predict(["0"], ["i001"], return_std=True)
+        bare.predict(["0"], ["i001"], return_std=True)
+
+
+@pytest.fixture(scope="module", params=["ALS", "BayesianMF"])
+def sure(request, planted):
+    model = cf.ALS(rank=4) if request.param == "ALS" else cf.BayesianMF(rank=4, burn_in=10, samples=40)
+    return model.fit(planted[0])
+
+
+def listed(found: cf.Recommendations) -> dict:
+    return dict(zip(found.items.to_pylist(), found.scores))
+
+
+def test_optimism_and_caution_are_so_many_deviations_of_the_prediction(sure, planted) -> None:
+    train, _ = planted
+    user, names = train.user_ids.id(7), train.item_ids.array.to_pylist()
+    mean, std = sure.predict([user] * len(names), names, return_std=True)
+    spread = np.sqrt(std.astype(np.float64) ** 2 - sure.noise_variance())
+    for strategy, width in (("ucb", 1.0), ("ucb", 2.5), ("lcb", 0.5), ("ucb", 0.0)):
+        found = sure.recommend(user, n=len(names), exclude_seen=False, strategy=strategy, width=width)
+        scores = listed(found)
+        sign = 1 if strategy == "ucb" else -1
+        assert_allclose([scores[name] for name in names], mean + sign * width * spread, atol=2e-3)
+        assert (np.diff(found.scores) <= 0).all()
+
+
+def test_drawn_lists_are_spread_as_the_user_may_be(sure, planted) -> None:
+    train, _ = planted
+    user, names = train.user_ids.id(7), train.item_ids.array.to_pylist()
+    runs = [
+        listed(sure.recommend(user, len(names), exclude_seen=False, strategy="thompson", seed=seed))
+        for seed in range(200)
+    ]
+    scores = np.array([[run[name] for name in names] for run in runs])
+    mean, std = sure.predict([user] * len(names), names, return_std=True)
+    spread = np.sqrt(std.astype(np.float64) ** 2 - sure.noise_variance())
+    assert np.abs(scores.mean(axis=0) - mean).max() < 5 * scores.std(axis=0).max() / np.sqrt(200)
+    # ALS draws the user alone, and leaves the items as they are
+    assert 0.5 * spread.mean() < scores.std(axis=0).mean() < 1.1 * spread.mean()
+    again = listed(sure.recommend(user, len(names), exclude_seen=False, strategy="thompson", seed=3))
+    assert again == runs[3] != runs[4]
+    one, other = (listed(sure.recommend(user, strategy="thompson")) for _ in range(2))
+    assert one != other
+
+
+@pytest.mark.parametrize("strategy", ["ucb", "lcb", "thompson"])
+def test_explored_lists_keep_to_what_may_be_listed(sure, planted, strategy: str) -> None:
+    train, _ = planted
+    users, names = train.user_ids.array.to_pylist()[:3], train.item_ids.array.to_pylist()
+    found = sure.recommend(users, n=5, exclude=names[:50], among=names[:90], strategy=strategy, seed=1)
+    for place, user in enumerate(users):
+        mine = found.for_user(user).items.to_pylist()
+        assert len(mine) == 5
+        assert set(mine) <= set(names[50:90])
+        seen = train.item_ids.ids(train.by_user.row(place)[0])
+        assert not set(mine) & set(seen)
+
+
+def test_somebody_new_is_explored_as_somebody_folded_in(sure, planted) -> None:
+    train, _ = planted
+    own = {train.item_ids.id(k): float(1 + k % 5) for k in range(0, 60, 3)}
+    table = {"user": ["new"] * len(own), "item": list(own), "rating": list(own.values())}
+    folded = sure.only_items().fold_in(cf.read_ratings(pa.table(table), scale=(1, 5)))
+    for strategy in ("ucb", "lcb", "thompson"):
+        a = sure.recommend(ratings=own, strategy=strategy, seed=2)
+        b = folded.recommend("new", strategy=strategy, seed=2)
+        assert a.items.to_pylist() == b.items.to_pylist()
+        assert_allclose(a.scores, b.scores, atol=1e-5)
+
+
+def test_strategies_that_are_none(sure) -> None:
+    user = sure.user_ids_.id(0)
+    for given in ({"strategy": "greedy"}, {"strategy": "ucb", "width": -1}, {"strategy": "ucb", "seed": -1}):
+        with pytest.raises(cf.BadParameter, match=r"strategy|width|seed"):
+            sure.recommend(user, **given)

@@ -193,32 +193,54 @@ class BayesianMF(_Sampled):
 
     # -- predictions, and how sure they are ------------------------------------------------------
 
-    def _draws_at(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Predictions (n, samples) of each draw for pairs of known positions."""
+    def _draws_at(
+        self,
+        users: NDArray[np.int32],
+        items: NDArray[np.int32],
+        drawn: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    ) -> Singles:
+        """Predictions (n, samples) of each draw for pairs of known positions; ``drawn`` has other users' draws."""
         count = len(self.noise_)
-        u = self.user_factors_[users].reshape(len(users), count, self.rank)
+        factors, biases = (self.user_factors_, self._user_biases) if drawn is None else drawn
+        u = factors[users].reshape(len(users), count, self.rank)
         v = self.item_factors_[items].reshape(len(items), count, self.rank)
         products = np.einsum("nsk,nsk->ns", u, v) * np.float32(count)
         return np.asarray(
-            products + self._user_biases[users] + self._item_biases[items] + np.float32(self.mean_),
-            np.float32,
+            products + biases[users] + self._item_biases[items] + np.float32(self.mean_), np.float32
         )
 
-    def _std_at(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Standard deviation of a rating for pairs of positions; −1 is unknown."""
+    def noise_variance(self) -> float:
+        """See ``SureModel``."""
+        return float((self.noise_**2).mean())
+
+    def doubt(
+        self, users: NDArray[np.int32], items: NDArray[np.int32], rows: Compressed | None = None
+    ) -> Doubles:
+        """See ``SureModel.doubt``: the variance between the draws."""
+        drawn = None if rows is None else self._drawn_users(rows)
         count, rank = len(self.noise_), self.rank
-        out = np.empty(len(users), np.float32)
-        noise = float((self.noise_**2).mean())
+        out = np.empty(len(users))
         priors = self._unpacked_priors()
-        for begin in range(0, len(users), max(1, _AT_ONCE // (count * rank))):
-            part = slice(begin, begin + max(1, _AT_ONCE // (count * rank)))
+        some = max(1, _AT_ONCE // (count * rank))
+        for begin in range(0, len(users), some):
+            part = slice(begin, begin + some)
             i, j = users[part], items[part]
-            draws = self._draws_at(np.maximum(i, 0), np.maximum(j, 0)).astype(np.float64)
-            between = draws.var(axis=1)
-            for k in np.flatnonzero((i < 0) | (j < 0)):  # drawn from the prior, given the other side
-                between[k] = self._unknown_variance(priors, int(i[k]), int(j[k]))
-            out[part] = np.sqrt(between + noise)
+            known = (i >= 0) & (j >= 0)
+            draws = self._draws_at(i[known], j[known], drawn)
+            out[begin + np.flatnonzero(known)] = draws.astype(np.float64).var(axis=1)
+            for k in np.flatnonzero(~known):  # drawn from the prior, given the other side
+                out[begin + k] = self._unknown_variance(priors, int(i[k]), int(j[k]))
         return out
+
+    def draw_user(
+        self, user: int, random: np.random.Generator, rows: Compressed | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], float]:
+        """See ``SureModel.draw_user``: any of the draws, of users and of items."""
+        s, count = int(random.integers(len(self.noise_))), len(self.noise_)
+        factors, biases = (self.user_factors_, self._user_biases) if rows is None else self._drawn_users(rows)
+        part = slice(s * self.rank, (s + 1) * self.rank)
+        items = self.item_factors_[:, part] * np.float32(count)
+        return factors[user, part], items, self._item_biases[:, s], self.mean_ + float(biases[user, s])
 
     def _unknown_variance(self, priors: list[tuple[Prior, Prior]], user: int, item: int) -> float:
         """Variance of μ + b + c + u·v where one side, or both, are drawn from the prior; the mean is as predicted."""

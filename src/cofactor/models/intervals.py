@@ -1,29 +1,50 @@
-"""How sure a prediction is: what all models share that can tell."""
+"""How sure a prediction is, and lists that make use of it: what all models share that can tell."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
 from statistics import NormalDist
 from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor import kernels
 from cofactor.errors import BadParameter
-from cofactor.ids import Ids
+from cofactor.ids import Id, Ids
+from cofactor.models.base import OwnRatings, check_choice, check_number, check_whole
 from cofactor.models.factors import FactorModel
+from cofactor.models.results import Recommendations
 from cofactor.ratings import Compressed
 
-_LOOKED_AT = 20_000  # rows of a side from which it is reckoned how many numbers the ratings were spent on
+_AT_ONCE = 4096  # rows held at a time in double precision
+
+Strategy = Literal["mean", "ucb", "lcb", "thompson"]
 
 
 class SureModel(FactorModel):
-    """A factor model whose ``predict`` also gives standard deviations and intervals."""
+    """A factor model whose ``predict`` also gives standard deviations and intervals, and that can explore."""
 
     @abstractmethod
-    def _std_at(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Standard deviation of a rating around its prediction for pairs of positions; −1 is unknown."""
+    def doubt(
+        self, users: NDArray[np.int32], items: NDArray[np.int32], rows: Compressed | None = None
+    ) -> NDArray[np.float64]:
+        """Variance of the predictions (n,) for pairs of positions; −1 is unknown.
+
+        With ``rows``, users are positions among these ratings, of somebody new each. ``NotSupported`` where the model
+        cannot tell.
+        """
+
+    @abstractmethod
+    def noise_variance(self) -> float:
+        """Variance of ratings around what would be predicted if nothing were in doubt."""
+
+    @abstractmethod
+    def draw_user(
+        self, user: int, random: np.random.Generator, rows: Compressed | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], float]:
+        """One user as they may be: factors u, and with them V, c and μ + b. ``rows`` as in ``doubt``."""
 
     @overload
     def predict(
@@ -63,54 +84,170 @@ class SureModel(FactorModel):
             return mean
         if return_std and interval is not None:
             raise BadParameter("Give either return_std or interval: an interval has the deviation in it.")
-        std = self._std_at(self.user_ids_.positions(users, "user"), self.item_ids_.positions(items, "item"))
+        reach = 1.0 if interval is None else deviations(interval)
+        at, places = self.user_ids_.positions(users, "user"), self.item_ids_.positions(items, "item")
+        std = np.sqrt(self.doubt(at, places) + self.noise_variance()).astype(np.float32)
         if interval is None:
             return mean, std
-        if isinstance(interval, bool) or not isinstance(interval, (int, float)) or not 0 < interval < 1:
-            raise BadParameter(f"interval is {interval!r}; give a share between 0 and 1, such as 0.9.")
         middle = super().predict(users, items)
-        reach = (NormalDist().inv_cdf(0.5 + interval / 2) * std).astype(middle.dtype)
-        low, high = middle - reach, middle + reach
+        low, high = middle - reach * std, middle + reach * std
         if clip:
             low, high = np.clip(low, *self.scale_), np.clip(high, *self.scale_)
-        return mean, low, high
+        return mean, low.astype(middle.dtype), high.astype(middle.dtype)
+
+    def recommend(
+        self,
+        user: Id | Ids | None = None,
+        n: int = 10,
+        exclude_seen: bool = True,
+        exclude: Ids = (),
+        among: Ids | None = None,
+        *,
+        ratings: OwnRatings | None = None,
+        strategy: Strategy = "mean",
+        width: float = 1.0,
+        seed: int | None = None,
+    ) -> Recommendations:
+        """See ``Model.recommend``, with a ``strategy``. What a list shows is what will be learnt about.
+
+        - "mean": the highest predicted ratings.
+        - "ucb": the highest that they may well be: prediction + ``width`` standard deviations, of the prediction
+          alone, not of ratings around it. Tries what is in doubt.
+        - "lcb": prediction − ``width`` deviations. Only what is sure to be good.
+        - "thompson": the best for one user drawn from all that the ratings allow, anew in each call, or by ``seed``.
+
+        The scores are what the lists are sorted by. All but "mean" look at every item for every user, one by one.
+        """
+        check_choice("strategy", strategy, ("mean", "ucb", "lcb", "thompson"))
+        check_number("width", width)
+        if seed is not None:
+            check_whole("seed", seed, 0)
+        if strategy == "mean":
+            return super().recommend(user, n, exclude_seen, exclude, among, ratings=ratings)
+        best = partial(self._best_explored, strategy, width, np.random.default_rng(seed))
+        return self._listed(best, user, n, exclude_seen, exclude, among, ratings)
+
+    def _best_explored(
+        self,
+        strategy: Strategy,
+        width: float,
+        random: np.random.Generator,
+        at: NDArray[np.int32] | None,
+        rows: Compressed,
+        exclude_seen: bool,
+        candidates: NDArray[np.int32] | None,
+        excluded: NDArray[np.int32],
+        n: int,
+    ) -> tuple[NDArray[np.int32], NDArray[Any]]:
+        found = []
+        for k, user in enumerate(range(len(rows)) if at is None else at.tolist()):
+            new = rows if at is None else None
+            scores = self._optimistic(strategy, width, random, user, new)
+            seen = rows.take(np.array([k])) if exclude_seen else None
+            one, none = np.ones((1, 1), scores.dtype), np.zeros_like(scores)
+            found.append(self._best(one, seen, candidates, excluded, n, scores[:, None], none))
+        best, values = (np.concatenate(part) for part in zip(*found))
+        return best, values
+
+    def _optimistic(
+        self,
+        strategy: Strategy,
+        width: float,
+        random: np.random.Generator,
+        user: int,
+        rows: Compressed | None,
+    ) -> NDArray[np.float32]:
+        """What the items are listed by for one user (items,)."""
+        if strategy == "thompson":
+            u, items, bias, known = self.draw_user(user, random, rows)
+            return np.asarray(items @ u + bias + known, np.float32)
+        if rows is None:
+            u, b = self.user_factors_[user], float(self.user_bias_[user])
+        else:
+            factors, biases = self.solve_users(rows.take(np.array([user])))
+            u, b = factors[0], float(biases[0])
+        everything = np.arange(len(self.item_ids_), dtype=np.int32)
+        spread = np.sqrt(self.doubt(np.full(len(everything), user, np.int32), everything, rows))
+        mean = self.item_factors_ @ u + self.item_bias_ + np.float32(self.mean_ + b)
+        return np.asarray(mean + (width if strategy == "ucb" else -width) * spread, np.float32)
+
+
+def deviations(interval: Any) -> float:
+    """How many standard deviations an interval reaches to either side that holds this share of what is given."""
+    if isinstance(interval, bool) or not isinstance(interval, (int, float)) or not 0 < interval < 1:
+        raise BadParameter(f"interval is {interval!r}; give a share between 0 and 1, such as 0.9.")
+    return NormalDist().inv_cdf(0.5 + interval / 2)
+
+
+def vectors(factors: NDArray[Any], places: NDArray[Any], biased: bool) -> NDArray[np.float64]:
+    """z = [v, 1], or v without biases, of some rows (n, unknowns); v = 0 for −1."""
+    z = np.zeros((len(places), factors.shape[1]))
+    known = places >= 0
+    z[known] = factors[places[known]]
+    return np.hstack([z, np.ones((len(z), 1))]) if biased else z
+
+
+def mean_square(factors: NDArray[Any], counts: NDArray[Any], biased: bool) -> NDArray[np.float64]:
+    """Mean of z zᵀ (unknowns, unknowns) over rows that count so often."""
+    size = factors.shape[1] + biased
+    total = np.zeros((size, size))
+    for begin in range(0, len(factors), _AT_ONCE):
+        some = np.arange(begin, min(begin + _AT_ONCE, len(factors)))
+        z = vectors(factors, some, biased)
+        total += z.T @ (z * counts[some][:, None])
+    return np.asarray(total / max(int(counts.sum()), 1), np.float64)
+
+
+class Spectrum:
+    """Ridge regressions told by how many ratings a row has, without a look at which.
+
+    A row of n ratings has about the system  A = n C + λ I  with C the mean of z zᵀ over all ratings. With noise of
+    variance σ², σ² zᵀA⁻¹z is the variance of a prediction, and  tr n C A⁻¹  how many of its ratings were spent on it.
+    """
+
+    def __init__(self, moment: NDArray[np.float64]) -> None:
+        """``moment`` (unknowns, unknowns) is C."""
+        values, self._vectors = np.linalg.eigh(moment)
+        self._values = np.maximum(values, 0)
+
+    def variances(
+        self, z: NDArray[np.float64], counts: NDArray[Any], reg: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """zᵀA⁻¹z (n,) for z (n, unknowns) of rows with so many ratings and this λ."""
+        systems = counts[:, None] * self._values + reg[:, None]  # their eigenvalues (n, unknowns)
+        return np.asarray(((z @ self._vectors) ** 2 / np.maximum(systems, 1e-12)).sum(axis=1), np.float64)
+
+    def spent(self, counts: NDArray[Any], reg: NDArray[np.float64]) -> float:
+        """Ratings spent on all rows with so many ratings and this λ."""
+        known = counts[:, None] * self._values
+        return float((known / np.maximum(known + reg[:, None], 1e-12)).sum())
 
 
 class RowSystems:
-    """The ridge regressions of one side, as the last half-sweep of ``ALS`` left them.
+    """The ridge regressions of one side, given the factors of the other.
 
     A = Σ z zᵀ + λ I  with z = [v, 1] (v alone where there are no biases). With noise of variance σ², σ² A⁻¹ is the
-    covariance of the row's factors and bias given the other side, and  K + 1 − λ tr A⁻¹  how many of its ratings were
-    spent on them.
+    covariance of the row's factors and bias given the other side.
     """
 
-    def __init__(self, rows: Compressed, fixed: NDArray[Any], biased: bool, reg: NDArray[np.float64]) -> None:
-        self.rows, self.fixed, self.biased, self.reg = rows, fixed, biased, reg
-
-    def vectors(self, places: NDArray[Any]) -> NDArray[np.float64]:
-        """z of some of the other side's rows; zeros for −1, but for the bias."""
-        z = np.where(places[:, None] >= 0, self.fixed[np.maximum(places, 0)], 0).astype(np.float64)
-        return np.hstack([z, np.ones((len(z), 1))]) if self.biased else z
+    def __init__(
+        self,
+        rows: Compressed,
+        fixed: NDArray[Any],
+        biased: bool,
+        row_reg: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    ) -> None:
+        """``row_reg`` is that of the model: λ of rows with so many ratings."""
+        self.rows, self.fixed, self.biased, self.row_reg = rows, fixed, biased, row_reg
 
     def inverse(self, row: int) -> NDArray[np.float64]:
         """A⁻¹; of an unknown row, −1, that of a row without ratings."""
-        z = self.vectors(self.rows.row(row)[0] if row >= 0 else np.empty(0, np.int32))
-        lam = float(self.reg[row]) if row >= 0 else float(self.reg.min(initial=np.inf))
+        z = vectors(self.fixed, self.rows.row(row)[0] if row >= 0 else np.empty(0, np.int32), self.biased)
+        lam = float(self.row_reg(np.array([len(z)]))[0])
         system = z.T @ z + lam * np.eye(z.shape[1])
         return np.asarray(
             np.linalg.inv(system) if lam > 0 else np.linalg.pinv(system, hermitian=True), np.float64
         )
-
-    def spent(self) -> float:
-        """Ratings spent on the side's factors and biases, reckoned from some of its rows."""
-        chosen = np.arange(len(self.rows))
-        if len(chosen) > _LOOKED_AT:
-            chosen = np.random.default_rng(0).permutation(chosen)[:_LOOKED_AT]
-        size = self.fixed.shape[1] + self.biased
-        total = sum(
-            size - float(self.reg[row]) * float(np.trace(self.inverse(row))) for row in chosen.tolist()
-        )
-        return float(total * len(self.rows) / max(len(chosen), 1))
 
     def variances(self, rows: NDArray[np.int32], places: NDArray[np.int32]) -> NDArray[np.float64]:
         """zᵀA⁻¹z for pairs of a row and one of the other side."""
@@ -119,16 +256,6 @@ class RowSystems:
         ends = np.flatnonzero(np.diff(rows[order], append=np.iinfo(np.int32).max)) + 1
         for begin, end in zip(np.concatenate([[0], ends[:-1]]), ends):
             mine = order[begin:end]
-            z = self.vectors(places[mine])
+            z = vectors(self.fixed, places[mine], self.biased)
             out[mine] = np.einsum("ij,jk,ik->i", z, self.inverse(int(rows[mine[0]])), z, optimize=True)
         return out
-
-
-def row_systems(model: FactorModel, biased: bool) -> tuple[RowSystems, RowSystems]:
-    """The systems of users and of items of a fitted model."""
-    rows = model.ratings_
-    columns = Compressed(*kernels.transpose(rows.indptr, rows.indices, rows.values, len(model.item_ids_)))
-    return (
-        RowSystems(rows, model.item_factors_, biased, model.row_reg(rows.counts)),
-        RowSystems(columns, model.user_factors_, biased, model.row_reg(columns.counts)),
-    )
