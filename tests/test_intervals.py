@@ -160,7 +160,7 @@ def test_items_alone_remember_how_sure_they_were(fitted: cf.ALS, planted) -> Non
 def test_items_without_ratings_cannot_tell(fitted: cf.ALS) -> None:
     arrays, facts = fitted.only_items().state()
     bare = cf.ALS(rank=4).restore(
-        fitted.only_items().user_ids_, fitted.item_ids_, arrays, {**facts, "sure": False}
+        fitted.only_items().user_ids_, fitted.item_ids_, arrays, {"mean": facts["mean"], "scale": facts["scale"]}
     )
     with pytest.raises(cf.NotSupported, match="fold_in"):
         bare.predict(["0"], ["i001"], return_std=True)

@@ -312,8 +312,9 @@ class ALS(SureModel, AlternatingModel):
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """See ``Model.state``."""
         arrays, facts = super().state()
-        told = len(self.ratings_.indices) > 0 or hasattr(self, "_sure")
-        return (arrays | self._sureness() if told else arrays), facts | {"sure": told}
+        if hasattr(self, "_sure"):
+            return arrays | self._sure, facts | {"sure": True}
+        return arrays, facts
 
     def restore(
         self, user_ids: IdMap, item_ids: IdMap, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]
