@@ -141,6 +141,12 @@ def test_intervals_that_are_none(fitted: cf.ALS, interval) -> None:
         fitted.predict([], [], interval=interval)
 
 
+def test_nearly_all(fitted: cf.ALS, planted) -> None:
+    _, test = planted
+    for share in (1e-300, 1 - 2**-53):
+        assert np.isfinite(fitted.predict(test.users, test.items, interval=share)).all()
+
+
 def test_only_one_of_both(fitted: cf.ALS) -> None:
     with pytest.raises(cf.BadParameter, match="either"):
         fitted.predict([], [], return_std=True, interval=0.9)
@@ -160,7 +166,10 @@ def test_items_alone_remember_how_sure_they_were(fitted: cf.ALS, planted) -> Non
 def test_items_without_ratings_cannot_tell(fitted: cf.ALS) -> None:
     arrays, facts = fitted.only_items().state()
     bare = cf.ALS(rank=4).restore(
-        fitted.only_items().user_ids_, fitted.item_ids_, arrays, {"mean": facts["mean"], "scale": facts["scale"]}
+        fitted.only_items().user_ids_,
+        fitted.item_ids_,
+        arrays,
+        {"mean": facts["mean"], "scale": facts["scale"]},
     )
     with pytest.raises(cf.NotSupported, match="fold_in"):
         bare.predict(["0"], ["i001"], return_std=True)

@@ -178,6 +178,50 @@ def test_predictions_are_those_of_the_model(model: cf.ALS, snapshot: Snapshot) -
         assert [it["known"] for it in found] == [True] * 5 + [False]
 
 
+@pytest.mark.parametrize("kind", ["ALS", "BayesianMF"])
+def test_intervals_are_those_of_the_model(kind: str) -> None:
+    ratings = make_ratings()
+    sure = cf.ALS(rank=4) if kind == "ALS" else cf.BayesianMF(rank=3, burn_in=5, samples=10)
+    model = sure.fit(ratings)
+    here = snapshot_of(model)
+    own = own_ratings(model, 3)
+    found = predict(here, own, ["i001", "i002", "never"], 0.8)
+    folded = model.only_items(model.ratings_.take(np.array([3])))
+    _, low, high = folded.predict(["0"] * 3, ["i001", "i002", "never"], interval=0.8, clip=True)
+    np.testing.assert_allclose([it["low"] for it in found], low, atol=1e-4)
+    np.testing.assert_allclose([it["high"] for it in found], high, atol=1e-4)
+    answer = recommend(here, own, Wish(5, interval=0.8))
+    for it in answer["items"]:
+        one = predict(here, own, [it["item"]], 0.8)[0]
+        assert (it["low"], it["high"]) == pytest.approx((one["low"], one["high"]), abs=1e-4)
+        assert it["low"] < it["high"]
+    popular = recommend(here, {}, Wish(3, interval=0.8))["items"]
+    assert all(1 <= it["low"] < it["high"] <= 5 for it in popular)
+    assert "low" not in recommend(here, own, Wish(1))["items"][0]
+
+
+def test_models_that_cannot_tell_have_no_intervals() -> None:
+    here = snapshot_of(cf.SGD(rank=2, sweeps=3).fit(make_ratings()))  # type: ignore[arg-type]
+    (item,) = recommend(here, {"i001": 4.0}, Wish(1, interval=0.9))["items"]
+    assert (item["low"], item["high"]) == (None, None)
+    assert recommend(here, {"i001": 4.0}, Wish(1, strategy="ucb"))["items"][0]["item"] == item["item"]
+
+
+def test_optimists_and_the_careful_are_listed_what_the_model_lists_them(model: cf.ALS) -> None:
+    items = [Item("i005", "Film", (), available=False)]
+    here, own = snapshot_of(model, items), own_ratings(model, 3)
+    for strategy in ("ucb", "lcb"):
+        answer = recommend(here, own, Wish(6, strategy=strategy))
+        wanted = model.recommend(ratings=own, n=6, exclude=["i005"], strategy=strategy)
+        assert [it["item"] for it in answer["items"]] == wanted.items.to_pylist()
+        np.testing.assert_allclose([it["score"] for it in answer["items"]], wanted.scores, rtol=1e-5)
+    lists = [
+        [it["item"] for it in recommend(here, own, Wish(6, strategy="thompson"))["items"]] for _ in range(9)
+    ]
+    assert len({tuple(one) for one in lists}) > 1
+    assert not any("i005" in one for one in lists)
+
+
 def test_the_map_keeps_distances_as_well_as_a_plane_can(model: cf.ALS, snapshot: Snapshot) -> None:
     plane = snapshot.plane
     assert plane is not None

@@ -284,6 +284,18 @@ def test_somebody_who_is_not_stored(client: TestClient) -> None:
     is_problem(client.post("/v1/recommendations", json={"ratings": [{"item": "i001", "rating": 50}]}), 422)
 
 
+def test_lists_with_intervals_and_other_strategies(client: TestClient) -> None:
+    for query in ("interval=0.8", "strategy=ucb", "strategy=thompson", "strategy=lcb&interval=0.5"):
+        items = client.get(f"/v1/users/u/recommendations?n=3&{query}").json()["items"]
+        assert len(items) == 3
+        assert all(("low" in it) == ("interval" in query) for it in items)
+    wish = {"ratings": [{"item": "i002", "rating": 5}], "interval": 0.8, "strategy": "ucb"}
+    (item,) = client.post("/v1/recommendations", json={**wish, "n": 1}).json()["items"]
+    assert item["low"] < item["high"]
+    for query in ("interval=1", "interval=nan", "strategy=greedy"):
+        is_problem(client.get(f"/v1/users/u/recommendations?{query}"), 422)
+
+
 def test_predictions(client: TestClient) -> None:
     put(client, "u", "i001", 5)
     by_user = client.post("/v1/predict", json={"user": "u", "items": ["i002", "nix"]}).json()
@@ -292,6 +304,11 @@ def test_predictions(client: TestClient) -> None:
     assert by_ratings["items"] == by_user["items"]
     assert by_ratings["source"] == by_user["source"] == "fold_in"
     assert by_ratings["recommendation_id"] != by_user["recommendation_id"]
+    assert by_user["items"][0]["low"] is None
+    sure = client.post("/v1/predict", json={"user": "u", "items": ["i002", "nix"], "interval": 0.9}).json()
+    assert all(it["low"] <= it["score"] <= it["high"] for it in sure["items"])
+    for share in (0, 1, "NaN"):
+        is_problem(client.post("/v1/predict", json={"user": "u", "items": ["i002"], "interval": share}), 422)
     nobody = client.post("/v1/predict", json={"user": "nobody", "items": ["i002"]}).json()
     assert (nobody["model_version"], nobody["source"]) == (1, "popular")
     assert [it["known"] for it in by_user["items"]] == [True, False]

@@ -106,6 +106,11 @@ def test_five_films_make_a_list_with_reasons(demo: Running, visit: Callable[...,
     titles = rate_five(page)
     assert not set(titles) & set(listed(page))
     expect(page.locator("#told")).to_contain_text(" ms on the service")
+    expect(page.locator("#told")).to_contain_text("four of five ratings are expected")
+    for bar in page.locator("#list .spread").all():  # drawn within its track, with the prediction in it
+        track, inside, mark = (part.bounding_box() for part in (bar, bar.locator("i"), bar.locator("b")))
+        assert track["x"] - 1 <= inside["x"] < mark["x"] + 2
+        assert mark["x"] < inside["x"] + inside["width"] <= track["x"] + track["width"] + 1
     expect(page.locator("#mine fieldset")).to_have_count(5)
     film = page.locator("#list > li").first
     film.locator("summary").click()

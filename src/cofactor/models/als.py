@@ -291,7 +291,9 @@ class ALS(SureModel, AlternatingModel):
 
     def _spectrum(self) -> tuple[Spectrum, NDArray[np.int64]]:
         known = self._sureness()
-        return Spectrum(known["moment"]), known["item_counts"]
+        if not hasattr(self, "_of_items"):
+            self._of_items = Spectrum(known["moment"])
+        return self._of_items, known["item_counts"]
 
     def fold_in(self, ratings: Ratings) -> Self:
         """See ``Model.fold_in``. How sure it is stays as the ratings say that it was fitted on."""
@@ -307,7 +309,8 @@ class ALS(SureModel, AlternatingModel):
 
     def _forget(self) -> None:
         super()._forget()
-        self.__dict__.pop("_sure", None)
+        for name in ("_sure", "_of_items"):
+            self.__dict__.pop(name, None)
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """See ``Model.state``."""

@@ -217,7 +217,7 @@ class BayesianMF(_Sampled):
         self, users: NDArray[np.int32], items: NDArray[np.int32], rows: Compressed | None = None
     ) -> Doubles:
         """See ``SureModel.doubt``: the variance between the draws."""
-        drawn = None if rows is None else self._drawn_users(rows)
+        drawn = (self.user_factors_, self._user_biases) if rows is None else self._drawn_users(rows)
         count, rank = len(self.noise_), self.rank
         out = np.empty(len(users))
         priors = self._unpacked_priors()
@@ -229,7 +229,7 @@ class BayesianMF(_Sampled):
             draws = self._draws_at(i[known], j[known], drawn)
             out[begin + np.flatnonzero(known)] = draws.astype(np.float64).var(axis=1)
             for k in np.flatnonzero(~known):  # drawn from the prior, given the other side
-                out[begin + k] = self._unknown_variance(priors, int(i[k]), int(j[k]))
+                out[begin + k] = self._unknown_variance(priors, int(i[k]), int(j[k]), drawn)
         return out
 
     def draw_user(
@@ -242,14 +242,20 @@ class BayesianMF(_Sampled):
         items = self.item_factors_[:, part] * np.float32(count)
         return factors[user, part], items, self._item_biases[:, s], self.mean_ + float(biases[user, s])
 
-    def _unknown_variance(self, priors: list[tuple[Prior, Prior]], user: int, item: int) -> float:
+    def _unknown_variance(
+        self,
+        priors: list[tuple[Prior, Prior]],
+        user: int,
+        item: int,
+        drawn: tuple[NDArray[Any], NDArray[Any]],
+    ) -> float:
         """Variance of μ + b + c + u·v where one side, or both, are drawn from the prior; the mean is as predicted."""
         count, rank = len(priors), self.rank
         total = 0.0
         for s, (of_users, of_items) in enumerate(priors):
             sides: list[tuple[Doubles, Doubles, float, float]] = []
             for prior, at, factors, biases, unit in (
-                (of_users, user, self.user_factors_, self._user_biases, 1),
+                (of_users, user, *drawn, 1),
                 (of_items, item, self.item_factors_, self._item_biases, count),
             ):
                 if at >= 0:
@@ -260,7 +266,7 @@ class BayesianMF(_Sampled):
                     sides.append((prior.mean, covariance, prior.bias_mean, 1 / prior.bias_precision))
             (u, cu, b, vb), (v, cv, c, vc) = sides
             within = vb + vc + v @ cu @ v + u @ cv @ u + float((cu * cv).sum())
-            shown = float(self.user_bias_[user]) if user >= 0 else 0.0
+            shown = float(drawn[1][user].mean()) if user >= 0 else 0.0
             shown += float(self.item_bias_[item]) if item >= 0 else 0.0
             total += float(within) + (b + c + float(u @ v) - shown) ** 2
         return total / count

@@ -142,14 +142,14 @@ class SureModel(FactorModel):
         found = []
         for k, user in enumerate(range(len(rows)) if at is None else at.tolist()):
             new = rows if at is None else None
-            scores = self._optimistic(strategy, width, random, user, new)
+            scores = self.optimistic(strategy, width, random, user, new)
             seen = rows.take(np.array([k])) if exclude_seen else None
             one, none = np.ones((1, 1), scores.dtype), np.zeros_like(scores)
             found.append(self._best(one, seen, candidates, excluded, n, scores[:, None], none))
         best, values = (np.concatenate(part) for part in zip(*found))
         return best, values
 
-    def _optimistic(
+    def optimistic(
         self,
         strategy: Strategy,
         width: float,
@@ -157,7 +157,7 @@ class SureModel(FactorModel):
         user: int,
         rows: Compressed | None,
     ) -> NDArray[np.float32]:
-        """What the items are listed by for one user (items,)."""
+        """What the items are listed by for one user (items,); see ``recommend``, and ``doubt`` for ``rows``."""
         if strategy == "thompson":
             u, items, bias, known = self.draw_user(user, random, rows)
             return np.asarray(items @ u + bias + known, np.float32)
@@ -176,7 +176,7 @@ def deviations(interval: Any) -> float:
     """How many standard deviations an interval reaches to either side that holds this share of what is given."""
     if isinstance(interval, bool) or not isinstance(interval, (int, float)) or not 0 < interval < 1:
         raise BadParameter(f"interval is {interval!r}; give a share between 0 and 1, such as 0.9.")
-    return NormalDist().inv_cdf(0.5 + interval / 2)
+    return -NormalDist().inv_cdf((1 - interval) / 2)  # of the lower tail, which has the digits
 
 
 def vectors(factors: NDArray[Any], places: NDArray[Any], biased: bool) -> NDArray[np.float64]:

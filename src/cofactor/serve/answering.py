@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cofactor import kernels
-from cofactor.errors import SingularSystem
+from cofactor.errors import NotSupported, SingularSystem
 from cofactor.models.factors import FactorModel
+from cofactor.models.intervals import Strategy, SureModel, deviations
 from cofactor.ratings import Compressed
 from cofactor.serve.snapshot import Positions, Snapshot
 
@@ -31,6 +32,8 @@ class Wish:
         explain: say why.
         position: say where on the map the user stands.
         diversity: 0: the best; towards 1, items unlike each other are preferred.
+        interval: with which share of ratings expected between its ends; None: no interval.
+        strategy: what the list is sorted by; see ``SureModel.recommend``.
     """
 
     n: int = 10
@@ -41,6 +44,8 @@ class Wish:
     explain: bool = False
     position: bool = False
     diversity: float = 0.0
+    interval: float | None = None
+    strategy: Strategy = "mean"
 
 
 def recommendation_id(snapshot: Snapshot) -> str:
@@ -85,6 +90,10 @@ def recommend(
     if not listed:
         source, listed = "popular", [*_popular(snapshot, ratings, wish)]
     items = [_described(snapshot, place, score) for place, score in listed]
+    if wish.interval is not None:
+        ends = _intervals(snapshot, row, [place for place, _ in listed], wish.interval)
+        for it, (low, high) in zip(items, ends):
+            it |= {"low": low, "high": high}
     if wish.explain and snapshot.model is not None and source != "popular":
         user = snapshot.model.only_items(row)
         for (place, _), it in zip(listed, items):
@@ -120,7 +129,12 @@ def _best(
             if snapshot.at.get(raw, snapshot.n_known) < snapshot.n_known
         ]
         out = np.union1d(out, more).astype(np.int32)
-    factors, bias = model.item_factors_, snapshot.bias
+    factors, bias, (query, own) = model.item_factors_, snapshot.bias, taste
+    known = model.mean_ + own
+    if wish.strategy != "mean" and isinstance(model, SureModel):
+        scores = model.optimistic(wish.strategy, 1.0, np.random.default_rng(), 0, row)
+        factors, bias, query = scores[:, None], np.where(np.isfinite(bias), 0, bias), np.ones(1, scores.dtype)
+        known = 0.0
     if candidates is not None:
         candidates = np.setdiff1d(candidates[candidates < snapshot.n_known], out)
         factors, bias, out = factors[candidates], bias[candidates], np.empty(0, np.int32)
@@ -128,10 +142,10 @@ def _best(
         return []
     n = wish.n if wish.diversity == 0 else min(wish.n * POOL, 1000)
     pointers = np.array([0, len(out)], np.int64)
-    found, scores = kernels.topk(taste[0][None], factors, bias, pointers, out, min(n, len(bias)), threads=1)
+    found, scores = kernels.topk(query[None], factors, bias, pointers, out, min(n, len(bias)), threads=1)
     kept = found[0] >= 0
     places = found[0][kept] if candidates is None else candidates[found[0][kept]]
-    values = scores[0][kept] + (model.mean_ + taste[1])
+    values = scores[0][kept] + known
     if wish.diversity > 0:
         chosen = _varied(model.item_factors_[places], values, wish.n, wish.diversity)
         places, values = places[chosen], values[chosen]
@@ -207,11 +221,39 @@ def explanation(snapshot: Snapshot, user: FactorModel, place: int) -> dict[str, 
     return {"mean": found.mean, "user_adds": found.user, "item_adds": found.item, "parts": parts}
 
 
-def predict(snapshot: Snapshot, ratings: Mapping[str, float], items: Collection[str]) -> list[dict[str, Any]]:
+def _intervals(
+    snapshot: Snapshot, row: Compressed, places: Collection[int], share: float
+) -> list[tuple[float | None, float | None]]:
+    """Where so large a share of ratings is expected, on the scale; (None, None) where nobody can tell."""
+    model = snapshot.model
+    nothing: list[tuple[float | None, float | None]] = [(None, None)] * len(places)
+    if not isinstance(model, SureModel):
+        return nothing
+    at = np.array([place if place < snapshot.n_known else -1 for place in places], np.int32)
+    who = np.full(len(at), 0 if len(row.indices) else -1, np.int32)
+    try:
+        variance = model.doubt(who, at, row) + model.noise_variance()
+        factors, bias = model.solve_users(row)
+    except (NotSupported, SingularSystem):
+        return nothing
+    none = np.zeros(1, model.item_bias_.dtype)
+    items = np.where(at >= 0, at, len(model.item_bias_))
+    middle = (
+        np.append(model.item_factors_ @ factors[0] + model.item_bias_, none)[items] + model.mean_ + bias[0]
+    )
+    reach = deviations(share) * np.sqrt(variance)
+    low, high = (np.clip(end, *model.scale_).tolist() for end in (middle - reach, middle + reach))
+    return list(zip(low, high))
+
+
+def predict(
+    snapshot: Snapshot, ratings: Mapping[str, float], items: Collection[str], interval: float | None = None
+) -> list[dict[str, Any]]:
     """Predicted ratings; of an item that the model does not know, from the mean and the user alone."""
     model = snapshot.model
     assert model is not None
-    factors, bias = model.solve_users(snapshot.row(ratings))
+    row = snapshot.row(ratings)
+    factors, bias = model.solve_users(row)
     found = []
     for raw in items:
         place = snapshot.at.get(raw, snapshot.n_known)
@@ -220,6 +262,10 @@ def predict(snapshot: Snapshot, ratings: Mapping[str, float], items: Collection[
         if known:
             score += float(model.item_bias_[place]) + float(model.item_factors_[place] @ factors[0])
         found.append({"item": raw, "score": score, "known": known})
+    if interval is not None:
+        places = [snapshot.at.get(raw, snapshot.n_known) for raw in items]
+        for it, (low, high) in zip(found, _intervals(snapshot, row, places, interval)):
+            it |= {"low": low, "high": high}
     return found
 
 

@@ -12,6 +12,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from cofactor.serve.store.ratings import now
 
 LONGEST_ID = 256
+SORTED_BY = (
+    "mean: by predicted rating; ucb and lcb: by one standard deviation above and below it, to try what is in "
+    "doubt or to avoid it; thompson: by one draw of what the user may be, another one each time."
+)
 _AHEAD = 24 * 3600 * 1_000_000  # microseconds by which somebody's clock may be wrong
 
 
@@ -106,6 +110,10 @@ class ItemIn(Strict):
     available: bool = Field(True, description="Items that are not available are never listed.")
 
 
+Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+Strategy = Literal["mean", "ucb", "lcb", "thompson"]
+
+
 class RatingOf(Strict):
     """A rating of somebody who is not stored."""
 
@@ -125,6 +133,10 @@ class Wanted(Strict):
     explain: bool = False
     position: bool = False
     diversity: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
+    interval: Share | None = Field(
+        None, description="Also where this share of ratings is expected, as low and high."
+    )
+    strategy: Strategy = Field("mean", description=SORTED_BY)
 
 
 class PredictIn(Strict):
@@ -133,6 +145,9 @@ class PredictIn(Strict):
     user: Id | None = Field(None, examples=["277"])
     ratings: list[RatingOf] | None = Field(None, max_length=10_000)
     items: list[Id] = Field(min_length=1, max_length=10_000, examples=[["260", "318"]])
+    interval: Share | None = Field(
+        None, description="Also where this share of ratings is expected, as low and high."
+    )
 
 
 class EventIn(Strict):
@@ -245,6 +260,8 @@ class Listed(BaseModel):
         description="A predicted rating or a cosine; null where the model does not know it."
     )
     ratings: int
+    low: float | None = Field(None, description="Where the interval that was asked for begins, on the scale.")
+    high: float | None = Field(None, description="Where it ends.")
     explanation: Reason | None = None
 
 
@@ -271,6 +288,8 @@ class Predicted(BaseModel):
     item: str
     score: float
     known: bool = Field(description="Whether the model knows the item.")
+    low: float | None = Field(None, description="Where the interval that was asked for begins, on the scale.")
+    high: float | None = Field(None, description="Where it ends.")
 
 
 class Predictions(BaseModel):

@@ -37,10 +37,16 @@ async def recommend(
     explain: bool = False,
     diversity: Annotated[float, Query(ge=0, le=1, allow_inf_nan=False)] = 0.0,
     position: bool = False,
+    interval: Annotated[
+        schemas.Share | None,
+        Query(description="Also where this share of ratings is expected, as low and high."),
+    ] = None,
+    strategy: Annotated[schemas.Strategy, Query(description=schemas.SORTED_BY)] = "mean",
 ) -> JSONResponse:
     """The best items for a user, by all ratings that are stored at this moment. 404 where no item is left."""
     service = service_of(request)
-    wish = Wish(n, category, None, (), exclude_seen, explain, position, diversity)
+    wish = Wish(n, category, None, (), exclude_seen, explain, position, diversity, interval, strategy)
+    slow = explain or interval is not None or strategy != "mean"
 
     def work() -> dict[str, Any]:
         with service.database.read() as connection:
@@ -48,7 +54,7 @@ async def recommend(
         snapshot = service.registry.current(state.generation)
         return answering.recommend(snapshot, state.ratings, wish, state.written) | {"user": user}
 
-    return _answer(await service.quickly(work, slow=explain))
+    return _answer(await service.quickly(work, slow=slow))
 
 
 @router.post(
@@ -70,13 +76,16 @@ async def recommend_anonymous(request: Request, wanted: Wanted) -> JSONResponse:
         wanted.explain,
         wanted.position,
         wanted.diversity,
+        wanted.interval,
+        wanted.strategy,
     )
+    slow = wanted.explain or wanted.interval is not None or wanted.strategy != "mean"
 
     def work() -> dict[str, Any]:
         snapshot = service.registry.current()
         return answering.recommend(snapshot, _own(snapshot, wanted.ratings), wish)
 
-    return _answer(await service.quickly(work, slow=wanted.explain))
+    return _answer(await service.quickly(work, slow=slow))
 
 
 def _own(snapshot: Snapshot, given: list[RatingOf]) -> dict[str, float]:
@@ -110,7 +119,7 @@ def predict(request: Request, wanted: PredictIn) -> schemas.Predictions:
         own = _own(snapshot, wanted.ratings or [])
     if snapshot.model is None or snapshot.version is None:
         raise Refused(503, "There is no model yet. Train one: POST /v1/jobs/train.", Retry_After="60")
-    found = answering.predict(snapshot, own, wanted.items)
+    found = answering.predict(snapshot, own, wanted.items, wanted.interval)
     return schemas.Predictions(
         model_version=snapshot.version,
         recommendation_id=answering.recommendation_id(snapshot),

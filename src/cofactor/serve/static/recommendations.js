@@ -7,7 +7,7 @@ import { reasons } from "./reasons.js";
 import { likeThis, similar } from "./similar.js";
 import { inScale, onRatings, person, ratings, settled, unsent } from "./state.js";
 
-const STEP = 10, MOST = 100;
+const STEP = 10, MOST = 100, SHARE = 0.8;
 const moved = [], opened = new Set();
 let asked = null, length = STEP, service = null;
 
@@ -44,7 +44,7 @@ export async function refresh() {
   try {
     await settled(); // the service must have heard of the rating first
     if (mine.signal.aborted) return;
-    const wish = { n: length, category: byId("category").value || null, diversity: Number(byId("diversity").value) };
+    const wish = { n: length, category: byId("category").value || null, diversity: Number(byId("diversity").value), interval: SHARE };
     // What could not be stored counts all the same: then the ratings are sent along, as for the anonymous.
     show(await (person.user && !unsent.size ? named(wish, mine.signal) : anonymous(wish, mine.signal)));
   } catch (error) {
@@ -62,8 +62,8 @@ function anonymous(wish, signal) {
   return ask("/recommendations", { method: "POST", body: { ratings: inScale(), ...wish, explain: true, position: true }, signal });
 }
 
-function named({ n, category, diversity }, signal) {
-  const query = new URLSearchParams({ n, diversity, explain: true, position: true });
+function named({ n, category, diversity, interval }, signal) {
+  const query = new URLSearchParams({ n, diversity, interval, explain: true, position: true });
   if (category) query.set("category", category);
   return ask(`${path("users", person.user, "recommendations")}?${query}`, { signal });
 }
@@ -91,7 +91,8 @@ function show({ data, server, roundTrip }) {
   byId("source").hidden = !byId("source").textContent;
   const time = server === null ? `${roundTrip.toFixed(0)} ms` : `${roundTrip.toFixed(0)} ms, of which ${server.toFixed(1)} ms on the service`;
   const made = data.source === "popular" ? `The ${words.many} rated most` : "Made from your ratings";
-  byId("told").textContent = `${made}, in ${time}.`;
+  const bars = data.items.some((one) => typeof one.low === "number") ? " A bar shows where four of five ratings are expected." : "";
+  byId("told").textContent = `${made}, in ${time}.${bars}`;
   const list = byId("list");
   const before = list.querySelectorAll(":scope > .film").length, pressed = document.activeElement === byId("more");
   keepFocus(list, () => list.replaceChildren(...data.items.map((one) => card(one, data.recommendation_id))));
@@ -107,11 +108,24 @@ function score(one) {
   return el("p", { class: "score" }, el("span", { class: "unseen" }, "Predicted rating "), el("b", {}, one.score.toFixed(2)));
 }
 
+/** Where four of five ratings are expected, on the scale of the ratings; nothing where that is not known. */
+function spread(one) {
+  if (one.low === null || one.low === undefined || !service.scale) return null;
+  const [lowest, highest] = service.scale, share = (value) => 100 * (value - lowest) / (highest - lowest || 1);
+  const told = `${SHARE * 100} % of ratings are expected from ${one.low.toFixed(1)} to ${one.high.toFixed(1)}.`;
+  const range = el("i"), mark = el("b");
+  range.style.left = `${share(one.low)}%`;
+  range.style.right = `${100 - share(one.high)}%`;
+  mark.style.left = `${share(Math.min(Math.max(one.score, lowest), highest))}%`;
+  return el("p", { class: "spread", title: told }, el("span", { class: "unseen" }, told), range, mark);
+}
+
 function card(one, answer) {
   const why = one.explanation ? reasons(one, opened.has(one.item), (open) => (open ? opened.add(one.item) : opened.delete(one.item))) : null;
   const like = el("button", { type: "button", class: "small", "data-key": `like ${one.item}`, "aria-label": `${likeThis()}: ${one.title}`, onclick: () => similar(one, answer, like) }, likeThis());
   return el("li", { class: "film" },
     el("div", { class: "head" }, el("h3", {}, one.title), score(one)),
+    spread(one),
     one.categories.length ? el("p", { class: "quiet" }, one.categories.join(", ")) : null,
     why,
     el("div", { class: "acts" }, like,
