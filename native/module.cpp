@@ -5,6 +5,7 @@
 
 #include "group.hpp"
 #include "neighbours.hpp"
+#include "ordinal.hpp"
 #include "ranking.hpp"
 #include "sharing.hpp"
 
@@ -218,6 +219,21 @@ void neighbour_rows(In<float, 2> similarity, In<std::int32_t, 1> own, In<float, 
                    weight.data(), threads, Run{});
 }
 
+void draw_latent(In<float, 1> scores, In<std::uint8_t, 1> classes, In<double, 1> thresholds, In<float, 1> uniform,
+                 Out<float, 1> out, int threads) {
+  draw_all_latent(scores.data(), classes.data(), thresholds.data(), uniform.data(), length(scores), out.data(), threads,
+                  Run{});
+}
+
+double log_likelihood(In<float, 1> scores, double low, double high, int threads) {
+  return log_likelihood_between(scores.data(), length(scores), low, high, threads, Run{});
+}
+
+void class_probabilities(In<float, 2> scores, In<double, 2> thresholds, Out<float, 2> out, int threads) {
+  all_class_probabilities(scores.data(), thresholds.data(), length(scores), length(scores, 1), length(out, 1),
+                          out.data(), threads, Run{});
+}
+
 // Without implicit conversion: an array of another dtype would be copied, and what is written to it lost.
 template <class Result, class... Args>
 void define(nb::module_& m, const char* name, Result (*function)(Args...)) {
@@ -246,6 +262,9 @@ NB_MODULE(_native, m) {
   define(m, "similarities", &similarity_rows);
   define(m, "neighbour_pairs", &neighbour_pairs);
   define(m, "neighbour_rows", &neighbour_rows);
+  define(m, "draw_latent", &draw_latent);
+  define(m, "log_likelihood", &log_likelihood);
+  define(m, "class_probabilities", &class_probabilities);
   bind<float>(m);
   bind<double>(m);
   m.def("instruction_set", [] { return nb::make_tuple(instruction_set().name, instruction_set().vector_bits); });

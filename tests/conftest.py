@@ -26,9 +26,18 @@ def missing(what: str) -> NoReturn:
 
 
 def make_ratings(
-    seed: int = 0, users: int = 60, items: int = 40, density: float = 0.3, rank: int = 3, noise: float = 0.3
+    seed: int = 0,
+    users: int = 60,
+    items: int = 40,
+    density: float = 0.3,
+    rank: int = 3,
+    noise: float = 0.3,
+    step: float | None = None,
 ) -> Ratings:
-    """Ratings of a planted model on a scale of about 1 to 5; every user and item has at least one."""
+    """Ratings of a planted model on a scale of about 1 to 5; every user and item has at least one.
+
+    ``step`` rounds them.
+    """
     rng = np.random.default_rng(seed)
     known = rng.random((users, items)) < density
     known[np.arange(users), rng.integers(0, items, users)] = True
@@ -44,6 +53,7 @@ def make_ratings(
     order = rng.permutation(len(user_at))
     user_at, item_at = user_at[order], item_at[order]
     values = np.clip(scores[user_at, item_at], 1, 5).astype(np.float32)
+    values = values if step is None else np.round(values / step) * np.float32(step)
     times = rng.integers(1_400_000_000, 1_500_000_000, len(values))
     user_ids, user_positions = IdMap.encode(user_at + 100)
     item_ids, item_positions = IdMap.encode(np.array([f"i{j:03d}" for j in item_at], dtype=object))

@@ -19,9 +19,12 @@ from tests.conftest import make_ratings
 Maker = Callable[[], Model]
 
 
-def check_model(make: Maker) -> None:
-    """Every check below, on a model of moderate hyperparameters that ``make`` gives anew each time."""
-    ratings = make_ratings(seed=1)
+def check_model(make: Maker, step: float | None = None) -> None:
+    """Every check below, on a model of moderate hyperparameters that ``make`` gives anew each time.
+
+    ``step`` rounds the ratings, for models that want steps.
+    """
+    ratings = make_ratings(seed=1, step=step)
     for check in (
         check_parameters,
         check_unfitted,
@@ -88,7 +91,7 @@ def check_fit_starts_afresh(make: Maker, ratings: Ratings) -> None:
     model = make()
     assert model.fit(ratings) is model
     first = outcome(model, ratings)
-    model.fit(make_ratings(seed=9, users=20, items=30))
+    model.fit(ratings.select(ratings.user_positions < 20))
     model.fit(ratings)
     assert_array_equal(outcome(model, ratings), first)
 

@@ -154,9 +154,9 @@ def test_only_one_of_both(fitted: cf.ALS) -> None:
 
 def test_items_alone_remember_how_sure_they_were(fitted: cf.ALS, planted) -> None:
     train, _ = planted
-    alone = fitted.only_items(train.by_user.take(np.arange(5)))
-    names, items = train.user_ids.array.to_pylist()[:5], train.item_ids.array.to_pylist()[:5]
-    _, there = alone.predict(list("01234"), items, return_std=True)
+    alone = fitted.only_items(train.by_user.take(np.arange(12)))
+    names, items = train.user_ids.array.to_pylist()[:12], train.item_ids.array.to_pylist()[:12]
+    _, there = alone.predict([f"{k:02}" for k in range(12)], items, return_std=True)
     assert_allclose(there, fitted.predict(names, items, return_std=True)[1], rtol=1e-5)
     nobody = fitted.only_items()
     _, wide = nobody.predict(["0"], items[:1], return_std=True)

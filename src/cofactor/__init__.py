@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cofactor.models.descent import SGD
     from cofactor.models.line import LineBaseline
     from cofactor.models.neighbours import CosineNeighbours
+    from cofactor.models.ordinal import OrdinalMF
     from cofactor.models.popular import Popular
     from cofactor.models.results import Explanation, Recommendations
     from cofactor.ratings import Ratings
@@ -65,6 +66,7 @@ _HOME = {
     "Model": "models.base",
     "NotFitted": "errors",
     "NotSupported": "errors",
+    "OrdinalMF": "models.ordinal",
     "Popular": "models.popular",
     "Ratings": "ratings",
     "Recommendations": "models.results",
@@ -111,6 +113,7 @@ __all__ = [
     "Model",
     "NotFitted",
     "NotSupported",
+    "OrdinalMF",
     "Popular",
     "Ratings",
     "Recommendations",

@@ -126,6 +126,7 @@ def usual_models(ratings: Ratings) -> dict[str, Model]:
     given: dict[str, dict[str, Any]] = {
         "ALS": {"rank": min(16, most), "reg": float(f"{1.15 * spread:.2g}")},
         "BayesianMF": {"rank": min(32, most)},
+        "OrdinalMF": {"rank": min(32, most)},
         "SGD": {"rank": min(32, most), "reg": float(f"{0.25 * spread:.2g}")},
     }
     return {name: make(**given.get(name, {})) for name, make in MODELS.items()}

@@ -345,6 +345,61 @@ def apply_weights(
     return out
 
 
+def draw_latent(
+    scores: NDArray[np.float32],
+    classes: NDArray[np.uint8],
+    thresholds: NDArray[np.float64],
+    uniform: NDArray[np.float32],
+    *,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """z ~ N(score, 1) between the thresholds of its class, from uniform numbers in [0, 1): (n,).
+
+    ``thresholds`` (classes + 1,) ascend from −∞ to ∞; class c lies between numbers c and c + 1 of them.
+    """
+    _check_thresholds(thresholds)
+    _check(scores.dtype == np.float32 and scores.ndim == 1, "scores must be float32 (n,)")
+    _check(classes.dtype == np.uint8 and classes.shape == scores.shape, "classes must be uint8 (n,)")
+    _check(int(classes.max(initial=0)) < thresholds.shape[-1] - 1, "classes must be below their number")
+    _check(uniform.dtype == np.float32 and uniform.shape == scores.shape, "uniform must be float32 (n,)")
+    out = np.empty(len(scores), np.float32)
+    arrays = (np.ascontiguousarray(array) for array in (scores, classes, thresholds, uniform))
+    _native.draw_latent(*arrays, out, thread_count(threads))
+    return out
+
+
+def log_likelihood(
+    scores: NDArray[np.float32], low: float, high: float, *, threads: int | None = None
+) -> float:
+    """Σ log(Φ(high − score) − Φ(low − score)), where a probability counts as at least 1e-300."""
+    _check(scores.dtype == np.float32 and scores.ndim == 1, "scores must be float32 (n,)")
+    return float(
+        _native.log_likelihood(np.ascontiguousarray(scores), float(low), float(high), thread_count(threads))
+    )
+
+
+def class_probabilities(
+    scores: NDArray[np.float32], thresholds: NDArray[np.float64], *, threads: int | None = None
+) -> NDArray[np.float32]:
+    """Probabilities of classes (n, classes), means over draws of  Φ(γ_{c+1} − score) − Φ(γ_c − score).
+
+    ``scores`` (n, draws) and ``thresholds`` (draws, classes + 1) as in ``draw_latent``.
+    """
+    _check_thresholds(thresholds)
+    _check(scores.dtype == np.float32 and scores.ndim == 2, "scores must be float32 (n, draws)")
+    _check(scores.shape[1:] == thresholds.shape[:1], "thresholds must be of as many draws as scores")
+    out = np.empty((len(scores), thresholds.shape[1] - 1), np.float32)
+    _native.class_probabilities(
+        np.ascontiguousarray(scores), np.ascontiguousarray(thresholds), out, thread_count(threads)
+    )
+    return out
+
+
+def _check_thresholds(thresholds: NDArray[np.float64]) -> None:
+    _check(thresholds.dtype == np.float64 and thresholds.shape[-1] >= 2, "thresholds must be float64")
+    _check(bool((np.diff(thresholds, axis=-1) >= 0).all()), "thresholds must ascend")
+
+
 def predict(
     users: Int32,
     items: Int32,

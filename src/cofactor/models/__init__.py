@@ -7,12 +7,13 @@ from cofactor.models.bayes import BayesianMF
 from cofactor.models.descent import SGD
 from cofactor.models.line import LineBaseline
 from cofactor.models.neighbours import CosineNeighbours
+from cofactor.models.ordinal import OrdinalMF
 from cofactor.models.popular import Popular
 from cofactor.models.results import Explanation, Neighbour, Part, Recommendation, Recommendations
 
 MODELS: dict[str, type[Model]] = {
     model.__name__: model
-    for model in (ALS, Baseline, BayesianMF, CosineNeighbours, LineBaseline, Popular, SGD)
+    for model in (ALS, Baseline, BayesianMF, CosineNeighbours, LineBaseline, OrdinalMF, Popular, SGD)
 }
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "LineBaseline",
     "Model",
     "Neighbour",
+    "OrdinalMF",
     "Part",
     "Popular",
     "Recommendation",

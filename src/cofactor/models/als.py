@@ -256,18 +256,19 @@ class ALS(SureModel, AlternatingModel):
         """See ``SureModel``: σ² is Σ residual² over the ratings that were not spent on factors and biases."""
         return float(self._sureness()["noise"][0])
 
-    def draw_user(
+    def draw_scores(
         self, user: int, random: np.random.Generator, rows: Compressed | None = None
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], float]:
-        """See ``SureModel.draw_user``: N([û, b̂], σ² A⁻¹), the items as they are."""
-        own = self.ratings_.take(np.array([user])) if rows is None else rows.take(np.array([user]))
+    ) -> NDArray[np.float32]:
+        """See ``SureModel.draw_scores``: the user from N([û, b̂], σ² A⁻¹), the items as they are."""
+        own = (self.ratings_ if rows is None else rows).take(np.array([user]))
         factors, bias = self.solve_users(own)
         systems = RowSystems(own, self.item_factors_, self._biased, self.row_reg)
         values, ways = np.linalg.eigh(systems.inverse(0))
-        step = np.sqrt(self.noise_variance() * np.maximum(values, 0)) * random.standard_normal(len(values))
-        step = ways @ step
+        spread = np.sqrt(self.noise_variance() * np.maximum(values, 0))
+        step = ways @ (spread * random.standard_normal(len(values)))
         known = self.mean_ + (float(bias[0]) + step[-1] if self._biased else 0.0)
-        return factors[0] + step[: factors.shape[1]], self.item_factors_, self.item_bias_, known
+        u = factors[0] + step[: factors.shape[1]]
+        return np.asarray(self.item_factors_ @ u + self.item_bias_ + known, np.float32)
 
     def _sureness(self) -> dict[str, NDArray[Any]]:
         """What the users it was fitted on tell of how sure it is: σ², their mean z zᵀ, ratings of each item."""

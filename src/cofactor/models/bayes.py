@@ -10,7 +10,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,8 @@ _AT_ONCE = 1 << 22  # numbers held at a time where draws are looked at one by on
 
 class _Sampled(SureModel):
     """What a fitted ``BayesianMF`` has beside a ``SureModel``."""
+
+    _chain: ClassVar[type[Chain]] = Chain
 
     noise_: Doubles
     r_hat_: float
@@ -146,10 +148,10 @@ class BayesianMF(_Sampled):
             bar.advance(steps=len(kept.objective))
             for number in range(len(kept.objective) // sweeps, self.chains):
                 random = np.random.default_rng([self.seed, number])
-                chain = Chain(number, ratings, self.rank, random, self.threads, described)
+                chain = self._chain(number, ratings, self.rank, random, self.threads, described)
                 journal.resume(chain)
                 for sweep in range(len(kept.objective) % sweeps + 1, sweeps + 1):
-                    kept.objective.append(chain.sweep())
+                    kept.objective.append(chain.sweep(settling=sweep <= self.burn_in))
                     if sweep > self.burn_in and (sweep - self.burn_in) % self.thin == 0:
                         kept.keep(chain)
                     journal.note(chain)
@@ -229,29 +231,34 @@ class BayesianMF(_Sampled):
             draws = self._draws_at(i[known], j[known], drawn)
             out[begin + np.flatnonzero(known)] = draws.astype(np.float64).var(axis=1)
             for k in np.flatnonzero(~known):  # drawn from the prior, given the other side
-                out[begin + k] = self._unknown_variance(priors, int(i[k]), int(j[k]), drawn)
+                means, variances = self._unknown_at(priors, int(i[k]), int(j[k]), drawn)
+                shown = float(drawn[1][i[k]].mean()) if i[k] >= 0 else 0.0  # what is predicted, less μ
+                shown += float(self.item_bias_[j[k]]) if j[k] >= 0 else 0.0
+                out[begin + k] = (variances + (means - shown) ** 2).mean()
         return out
 
-    def draw_user(
-        self, user: int, random: np.random.Generator, rows: Compressed | None = None
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], float]:
-        """See ``SureModel.draw_user``: any of the draws, of users and of items."""
-        s, count = int(random.integers(len(self.noise_))), len(self.noise_)
-        factors, biases = (self.user_factors_, self._user_biases) if rows is None else self._drawn_users(rows)
-        part = slice(s * self.rank, (s + 1) * self.rank)
-        items = self.item_factors_[:, part] * np.float32(count)
-        return factors[user, part], items, self._item_biases[:, s], self.mean_ + float(biases[user, s])
+    def draw_scores(self, user: int, random: np.random.Generator, rows: Compressed | None = None) -> Singles:
+        """See ``SureModel.draw_scores``: as any of the draws has them, of users and of items."""
+        return self._scores_in(int(random.integers(len(self.noise_))), user, rows)
 
-    def _unknown_variance(
+    def _scores_in(self, draw: int, user: int, rows: Compressed | None) -> Singles:
+        """Predictions of one draw for all items (items,)."""
+        drawn = (self.user_factors_, self._user_biases) if rows is None else self._drawn_users(rows)
+        part = slice(draw * self.rank, (draw + 1) * self.rank)
+        items = self.item_factors_[:, part] * np.float32(len(self.noise_))
+        known = np.float32(self.mean_) + drawn[1][user, draw]
+        return np.asarray(items @ drawn[0][user, part] + self._item_biases[:, draw] + known, np.float32)
+
+    def _unknown_at(
         self,
         priors: list[tuple[Prior, Prior]],
         user: int,
         item: int,
         drawn: tuple[NDArray[Any], NDArray[Any]],
-    ) -> float:
-        """Variance of μ + b + c + u·v where one side, or both, are drawn from the prior; the mean is as predicted."""
+    ) -> tuple[Doubles, Doubles]:
+        """Mean and variance of b + c + u·v, draw by draw, where −1 is drawn from the prior."""
         count, rank = len(priors), self.rank
-        total = 0.0
+        means, variances = np.empty(count), np.empty(count)
         for s, (of_users, of_items) in enumerate(priors):
             sides: list[tuple[Doubles, Doubles, float, float]] = []
             for prior, at, factors, biases, unit in (
@@ -265,11 +272,9 @@ class BayesianMF(_Sampled):
                     covariance = np.asarray(np.linalg.inv(prior.factor @ prior.factor.T), np.float64)
                     sides.append((prior.mean, covariance, prior.bias_mean, 1 / prior.bias_precision))
             (u, cu, b, vb), (v, cv, c, vc) = sides
-            within = vb + vc + v @ cu @ v + u @ cv @ u + float((cu * cv).sum())
-            shown = float(drawn[1][user].mean()) if user >= 0 else 0.0
-            shown += float(self.item_bias_[item]) if item >= 0 else 0.0
-            total += float(within) + (b + c + float(u @ v) - shown) ** 2
-        return total / count
+            means[s] = b + c + u @ v
+            variances[s] = vb + vc + v @ cu @ v + u @ cv @ u + (cu * cv).sum()
+        return means, variances
 
     def _unpacked_priors(self) -> list[tuple[Prior, Prior]]:
         halves = (np.split(row, 2) for row in self._priors)
@@ -287,23 +292,38 @@ class BayesianMF(_Sampled):
 
     def _drawn_users(self, rows: Compressed) -> tuple[NDArray[Any], NDArray[Any]]:
         count, rank = len(self.noise_), self.rank
-        random = np.random.default_rng([self.seed, 1 << 32])
         used, inverse = np.unique(rows.indices, return_inverse=True)
         inside = Compressed(rows.indptr, inverse.astype(np.int32), rows.values)
         factors = np.empty((len(rows), count * rank), np.float32)
         biases = np.empty((len(rows), count), np.float32)
         for s, (of_users, _) in enumerate(self._unpacked_priors()):
             part = slice(s * rank, (s + 1) * rank)
-            noise = np.tile(random.standard_normal(rank + 1, np.float32), (len(rows), 1))
-            items = self.item_factors_[used, part] * np.float32(count)
-            biases_of_items = self._item_biases[used, s]
-            alpha = 1 / float(self.noise_[s]) ** 2
-            described = self._described(inside, used, s)
-            drawn, _ = of_users.rows(
-                inside, items, biases_of_items, noise, alpha, self.mean_, self.threads, described
+            drawn = self._draw_rows(
+                s,
+                of_users,
+                inside,
+                self.item_factors_[used, part] * np.float32(count),
+                np.ascontiguousarray(self._item_biases[used, s]),
+                self._described(inside, used, s),
             )
             factors[:, part], biases[:, s] = drawn[:, :rank], drawn[:, rank]
         return factors, biases
+
+    def _draw_rows(
+        self,
+        draw: int,
+        prior: Prior,
+        rows: Compressed,
+        items: Singles,
+        item_bias: Singles,
+        described: Singles | None,
+    ) -> Singles:
+        """[u, b] of users with these ratings of ``items`` as one draw has them."""
+        random = np.random.default_rng([self.seed, 1 << 32, draw])
+        noise = np.tile(random.standard_normal(self.rank + 1, np.float32), (len(rows), 1))
+        alpha = 1 / float(self.noise_[draw]) ** 2
+        drawn, _ = prior.rows(rows, items, item_bias, noise, alpha, self.mean_, self.threads, described)
+        return drawn
 
     def _described(self, rows: Compressed, used: NDArray[Any], draw: int) -> Singles | None:
         """What comes to the prior mean of users with ratings of the items ``used``, by which they have rated."""
@@ -332,11 +352,17 @@ class BayesianMF(_Sampled):
     def explain(self, user: Id, item: Id) -> Explanation:
         """See ``Model.explain``: means over the draws. What the user's own draws have beyond what each rating adds,
         given the items, is counted to the user."""
+        at, target = self._pair(user, item)
+        return self._explained(at, target, float(self._predict_at(at, target)[0]))
+
+    def _pair(self, user: Id, item: Id) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Positions (1,) of a user and an item that the model knows."""
         self._check_fitted()
-        at = int(self._user_positions(id_array([user], "user"))[0])
-        target = self._item_position(item)
-        score = float(self._predict_at(np.array([at], np.int32), np.array([target], np.int32))[0])
-        own = self.ratings_.take(np.array([at]))
+        return self._user_positions(id_array([user], "user")), np.array([self._item_position(item)], np.int32)
+
+    def _explained(self, at: NDArray[np.int32], target: NDArray[np.int32], score: float) -> Explanation:
+        """The parts of a score μ + b + c + u·v."""
+        own = self.ratings_.take(at)
         items, values = own.indices, own.values
         count, rank = len(self.noise_), self.rank
         adds = np.zeros(len(items))
@@ -350,11 +376,11 @@ class BayesianMF(_Sampled):
             if says is not None:  # that an item was rated adds to the mean around which the ratings say more
                 shift += v[:-1] @ says[:, :rank].sum(axis=0) + says[:, rank].sum()
                 adds += says[:, :rank] @ v[-1] + says[:, rank]
-            residual = values.astype(np.float64) - shift
+            residual = self._met(s, int(at[0]), own) - shift
             reg = prior.bias_precision * float(self.noise_[s]) ** 2
             adds += explain_row(shown[-1], shown.__getitem__, residual.__getitem__, len(items), reg, True)
         adds /= count
-        item_bias = float(self.item_bias_[target])
+        item_bias = float(self.item_bias_[target[0]])
         order = np.argsort(-np.abs(adds), kind="stable")
         parts = tuple(
             Part(raw, float(values[place]), float(adds[place]))
@@ -363,6 +389,10 @@ class BayesianMF(_Sampled):
         return Explanation(
             score, self.mean_, score - self.mean_ - item_bias - float(adds.sum()), item_bias, parts
         )
+
+    def _met(self, draw: int, user: int, own: Compressed) -> Doubles:
+        """What a user's factors were to meet at their ratings."""
+        return own.values.astype(np.float64)
 
     def _of_each(self, items: NDArray[np.int32], draw: int) -> Doubles | None:
         """[W, ω] of rated items (items, rank + 1) as they come to the prior mean of who rated just these."""

@@ -51,6 +51,11 @@ class FactorModel(ScoringModel):
         return 1
 
     @property
+    def predicts_by_sum(self) -> bool:
+        """Whether predictions are  μ + b_i + c_j + u_i·v_j  of its arrays."""
+        return True
+
+    @property
     def _biased(self) -> bool:
         return True
 
@@ -184,12 +189,17 @@ class FactorModel(ScoringModel):
         return factors, bias
 
     def only_items(self, rows: Compressed | None = None) -> Self:
-        """A model of the same items that knows no user, or users "0", "1" … with these ratings; arrays are shared."""
+        """A model of the same items that knows no user, or users with these ratings; arrays are shared.
+
+        The users are "0", "1" and so on, with zeros before them where the last has more digits: "00" to "39".
+        """
         self._check_fitted()
         if rows is None:
             rows = Compressed(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
         other = copy.copy(self)
-        other.user_ids_ = IdMap(pa.array(map(str, range(len(rows))), pa.large_string()))
+        digits = len(str(len(rows) - 1))
+        names = [f"{number:0{digits}}" for number in range(len(rows))]
+        other.user_ids_ = IdMap(pa.array(names, pa.large_string()))
         other.user_factors_, other.user_bias_ = self.solve_users(rows)
         other.ratings_ = rows
         return other

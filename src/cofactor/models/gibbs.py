@@ -23,7 +23,7 @@ factorization with high-dimensional side information using MCMC", MLSP 2017, for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -325,14 +325,27 @@ class Chain:
         )
         self.alpha = 1 / max(float(ratings.values.var(dtype=np.float64)), 1e-3)
 
-    def sweep(self) -> float:
-        """Everything drawn once; returns Σ residual²."""
-        error = 0.0
-        for side, other in ((self.users, self.items), (self.items, self.users)):
-            error = side.draw_rows(
-                other, side.ratings.values, self.alpha, self.mean, self.random, self.threads
-            )
+    def sweep(self, settling: bool = False) -> float:
+        """Everything drawn once; returns Σ residual². ``settling`` is said before draws are kept."""
+        error, sides = 0.0, (self.users, self.items)
+        for side, other, values in zip(sides, reversed(sides), self.targets(settling)):
+            error = side.draw_rows(other, values, self.alpha, self.mean, self.random, self.threads)
             side.draw_prior(self.random, self.threads)
+        self.draw_noise(error)
+        return error
+
+    def targets(self, settling: bool) -> tuple[Singles, Singles]:
+        """What the predictions are to meet, by user and by item."""
+        return self.users.ratings.values, self.items.ratings.values
+
+    def draw_noise(self, error: float) -> None:
+        """Draws α given Σ residual²."""
         count = len(self.users.ratings.values)
         self.alpha = self.random.gamma(_SHAPE + count / 2) / (_RATE + error / 2)
-        return error
+
+    def more_state(self) -> dict[str, NDArray[Any]]:
+        """What a chain has beside its sides and α."""
+        return {}
+
+    def restore_more(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what ``more_state`` gave."""

@@ -41,10 +41,10 @@ class SureModel(FactorModel):
         """Variance of ratings around what would be predicted if nothing were in doubt."""
 
     @abstractmethod
-    def draw_user(
+    def draw_scores(
         self, user: int, random: np.random.Generator, rows: Compressed | None = None
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], float]:
-        """One user as they may be: factors u, and with them V, c and μ + b. ``rows`` as in ``doubt``."""
+    ) -> NDArray[np.float32]:
+        """Ratings of all items (items,) by one user as they may be; ``rows`` as in ``doubt``."""
 
     @overload
     def predict(
@@ -84,16 +84,26 @@ class SureModel(FactorModel):
             return mean
         if return_std and interval is not None:
             raise BadParameter("Give either return_std or interval: an interval has the deviation in it.")
-        reach = 1.0 if interval is None else deviations(interval)
+        if interval is not None:
+            deviations(interval)
         at, places = self.user_ids_.positions(users, "user"), self.item_ids_.positions(items, "item")
-        std = np.sqrt(self.doubt(at, places) + self.noise_variance()).astype(np.float32)
         if interval is None:
-            return mean, std
-        middle = super().predict(users, items)
-        low, high = middle - reach * std, middle + reach * std
+            return mean, self._std_at(at, places)
+        low, high = self._interval_at(at, places, interval)
         if clip:
             low, high = np.clip(low, *self.scale_), np.clip(high, *self.scale_)
-        return mean, low.astype(middle.dtype), high.astype(middle.dtype)
+        return mean, low.astype(mean.dtype), high.astype(mean.dtype)
+
+    def _std_at(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Standard deviation of a rating around its prediction (n,) for pairs of positions; −1 is unknown."""
+        return np.asarray(np.sqrt(self.doubt(users, items) + self.noise_variance()), np.float32)
+
+    def _interval_at(
+        self, users: NDArray[np.int32], items: NDArray[np.int32], share: float
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Where this share of ratings is expected: (low, high), each (n,)."""
+        middle, reach = self._predict_at(users, items), deviations(share) * self._std_at(users, items)
+        return middle - reach, middle + reach
 
     def recommend(
         self,
@@ -139,10 +149,23 @@ class SureModel(FactorModel):
         excluded: NDArray[np.int32],
         n: int,
     ) -> tuple[NDArray[np.int32], NDArray[Any]]:
+        optimistic = partial(self.optimistic, strategy, width, random)
+        return self._best_scored(optimistic, at, rows, exclude_seen, candidates, excluded, n)
+
+    def _best_scored(
+        self,
+        score: Callable[[int, Compressed | None], NDArray[np.float32]],
+        at: NDArray[np.int32] | None,
+        rows: Compressed,
+        exclude_seen: bool,
+        candidates: NDArray[np.int32] | None,
+        excluded: NDArray[np.int32],
+        n: int,
+    ) -> tuple[NDArray[np.int32], NDArray[Any]]:
+        """As ``_best_items``, where ``score(user, rows)`` gives those of all items (items,), one user at a time."""
         found = []
         for k, user in enumerate(range(len(rows)) if at is None else at.tolist()):
-            new = rows if at is None else None
-            scores = self.optimistic(strategy, width, random, user, new)
+            scores = score(user, rows if at is None else None)
             seen = rows.take(np.array([k])) if exclude_seen else None
             one, none = np.ones((1, 1), scores.dtype), np.zeros_like(scores)
             found.append(self._best(one, seen, candidates, excluded, n, scores[:, None], none))
@@ -159,17 +182,20 @@ class SureModel(FactorModel):
     ) -> NDArray[np.float32]:
         """What the items are listed by for one user (items,); see ``recommend``, and ``doubt`` for ``rows``."""
         if strategy == "thompson":
-            u, items, bias, known = self.draw_user(user, random, rows)
-            return np.asarray(items @ u + bias + known, np.float32)
+            return self.draw_scores(user, random, rows)
+        everything = np.arange(len(self.item_ids_), dtype=np.int32)
+        spread = np.sqrt(self.doubt(np.full(len(everything), user, np.int32), everything, rows))
+        sign = width if strategy == "ucb" else -width
+        return np.asarray(self.scores_of(user, rows) + sign * spread, np.float32)
+
+    def scores_of(self, user: int, rows: Compressed | None = None) -> NDArray[np.float32]:
+        """Predicted ratings of all items (items,) for one user; ``rows`` as in ``doubt``."""
         if rows is None:
             u, b = self.user_factors_[user], float(self.user_bias_[user])
         else:
             factors, biases = self.solve_users(rows.take(np.array([user])))
             u, b = factors[0], float(biases[0])
-        everything = np.arange(len(self.item_ids_), dtype=np.int32)
-        spread = np.sqrt(self.doubt(np.full(len(everything), user, np.int32), everything, rows))
-        mean = self.item_factors_ @ u + self.item_bias_ + np.float32(self.mean_ + b)
-        return np.asarray(mean + (width if strategy == "ucb" else -width) * spread, np.float32)
+        return np.asarray(self.item_factors_ @ u + self.item_bias_ + np.float32(self.mean_ + b), np.float32)
 
 
 def deviations(interval: Any) -> float:

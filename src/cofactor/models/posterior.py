@@ -19,7 +19,8 @@ from cofactor.models.gibbs import Chain, Doubles, Prior, Side, Singles
 from cofactor.ratings import Ratings
 
 _SIDES = ("users", "items")
-_LISTS = ("users", "items", "weights", "priors", "noise")
+_ROWS = ("users", "items", "weights", "priors")
+_MORE = "kept_more_"  # prefix of arrays in a checkpoint
 _PATIENCE = 60.0  # seconds between two checkpoints
 
 
@@ -45,6 +46,7 @@ class Draws:
         priors: (2 · (rank² + rank + 2),) of each draw, of users and of items.
         noise: standard deviation of a rating around its prediction, of each draw.
         objective: Σ residual² after each sweep so far.
+        more: what else the chain has, of each draw (``Chain.more_state``).
     """
 
     users: list[Singles] = field(default_factory=list)
@@ -53,6 +55,7 @@ class Draws:
     priors: list[Doubles] = field(default_factory=list)
     noise: list[float] = field(default_factory=list)
     objective: list[float] = field(default_factory=list)
+    more: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.noise)
@@ -70,6 +73,8 @@ class Draws:
         self.items.append(chain.items.rows)
         self.weights.append(chain.users.weights)
         self.priors.append(np.concatenate([pack_prior(side.prior) for side in (chain.users, chain.items)]))
+        for name, array in chain.more_state().items():
+            self.more.setdefault(name, []).append(array)
         self.noise.append(1 / np.sqrt(chain.alpha))
 
 
@@ -92,10 +97,13 @@ class Journal:
             found = read_checkpoint(self._path, belongs_to)
             if found is not None:
                 self._stands = found
-                parts = {name: list(found[f"kept_{name}"]) for name in _LISTS[:-1]}
-                self.kept = Draws(
-                    **parts, noise=found["kept_noise"].tolist(), objective=found["objective"].tolist()
+                for name in _ROWS:
+                    setattr(self.kept, name, list(found[f"kept_{name}"]))
+                self.kept.noise, self.kept.objective = (
+                    found[name].tolist() for name in ("kept_noise", "objective")
                 )
+                more = (name for name in found if name.startswith(_MORE))
+                self.kept.more = {name.removeprefix(_MORE): list(found[name]) for name in more}
                 self._counts = len(self.kept), len(self.kept.objective)
 
     def __enter__(self) -> Self:
@@ -124,7 +132,8 @@ class Journal:
         from cofactor.storage.checkpoint import write_checkpoint
 
         draws, sweeps = self._counts
-        kept = {f"kept_{name}": np.array(getattr(self.kept, name)[:draws]) for name in _LISTS}
+        kept = {f"kept_{name}": np.array(getattr(self.kept, name)[:draws]) for name in (*_ROWS, "noise")}
+        kept |= {_MORE + name: np.array(arrays[:draws]) for name, arrays in self.kept.more.items()}
         objective = np.array(self.kept.objective[:sweeps], np.float64)
         write_checkpoint(self._path, self._stands | kept | {"objective": objective}, self._belongs_to)
 
@@ -145,6 +154,7 @@ def _state(chain: Chain) -> dict[str, NDArray[Any]]:
         "alpha": np.array([chain.alpha]),
         "random": np.frombuffer(random, np.uint8),
     }
+    state |= {f"more_{name}": array.copy() for name, array in chain.more_state().items()}
     for name in _SIDES:
         side: Side = getattr(chain, name)
         state |= {f"{name}_{part}": getattr(side, part) for part in ("rows", "weights")}
@@ -155,6 +165,8 @@ def _state(chain: Chain) -> dict[str, NDArray[Any]]:
 def _restore(chain: Chain, state: Mapping[str, NDArray[Any]]) -> None:
     chain.alpha = float(state["alpha"][0])
     chain.random.bit_generator.state = json.loads(state["random"].tobytes())
+    more = {name.removeprefix("more_"): array for name, array in state.items() if name.startswith("more_")}
+    chain.restore_more(more)
     for name in _SIDES:
         side: Side = getattr(chain, name)
         side.prior = unpack_prior(state[f"{name}_prior"])

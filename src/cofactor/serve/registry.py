@@ -67,9 +67,9 @@ class Registry:
 def open_model(path: Path) -> FactorModel:
     """A model that can serve. Raises ``BadModel`` where it is of a kind that cannot."""
     model = storage.load(path)
-    if not isinstance(model, FactorModel) or not model.predicts_ratings:
+    if not isinstance(model, FactorModel) or not model.predicts_by_sum:
         raise BadModel(
-            f"{type(model).__name__} cannot be served: users are folded into factors of items. "
+            f"{type(model).__name__} cannot be served: it answers by sums of factors and biases. "
             f"Train ALS or SGD, as `cofactor train` does."
         )
     return model
