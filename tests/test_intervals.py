@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import cofactor as cf
-from cofactor.models.intervals import RowSystems, Spectrum, mean_square, vectors
+from cofactor.models.solved import RowSystems, Spectrum, mean_square, vectors
 from cofactor.ratings import Ratings
 from tests.conftest import make_ratings
 

@@ -15,7 +15,7 @@ decomposition", Numerical Linear Algebra with Applications 27(4), 2020.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -23,12 +23,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from cofactor import kernels
-from cofactor.errors import BadModel, BadParameter, NotSupported, SingularSystem, shorten
+from cofactor.errors import BadParameter, SingularSystem, shorten
 from cofactor.ids import IdMap
 from cofactor.models.base import Callback, check_choice, check_number, check_rank, check_ratings, check_whole
-from cofactor.models.factor_state import check_array
 from cofactor.models.factors import FactorModel
-from cofactor.models.intervals import RowSystems, Spectrum, SureModel, mean_square, vectors
+from cofactor.models.solved import SolvedModel
 from cofactor.progress import Progress
 from cofactor.ratings import Compressed, Ratings
 
@@ -188,7 +187,7 @@ class _Momentum:
 
 
 @dataclass(eq=False)
-class ALS(SureModel, AlternatingModel):
+class ALS(SolvedModel, AlternatingModel):
     """Matrix factorization with biases by alternating least squares:  r̂ = μ + b_i + c_j + u_i·v_j.
 
     Args:
@@ -233,114 +232,6 @@ class ALS(SureModel, AlternatingModel):
     @property
     def _bias_first(self) -> bool:
         return self.biases == "sequential"
-
-    # -- how sure it is ------------------------------------------------------------------------
-
-    def doubt(
-        self, users: NDArray[np.int32], items: NDArray[np.int32], rows: Compressed | None = None
-    ) -> NDArray[np.float64]:
-        """See ``SureModel.doubt``: that of the user's factors given the items, and of the items' given the users.
-
-        For each user their own system is taken, for items the one that is usual with as many ratings.
-        """
-        spectrum, counts = self._spectrum()
-        own = self.ratings_ if rows is None else rows
-        factors = self.user_factors_ if rows is None else self.solve_users(rows)[0]
-        of_users = RowSystems(own, self.item_factors_, self._biased, self.row_reg)
-        z = vectors(factors, users, self._biased)
-        n = np.where(items >= 0, counts[np.maximum(items, 0)], 0)
-        variances = of_users.variances(users, items) + spectrum.variances(z, n, self.row_reg(n))
-        return np.asarray(self.noise_variance() * variances, np.float64)
-
-    def noise_variance(self) -> float:
-        """See ``SureModel``: σ² is Σ residual² over the ratings that were not spent on factors and biases."""
-        return float(self._sureness()["noise"][0])
-
-    def draw_scores(
-        self, user: int, random: np.random.Generator, rows: Compressed | None = None
-    ) -> NDArray[np.float32]:
-        """See ``SureModel.draw_scores``: the user from N([û, b̂], σ² A⁻¹), the items as they are."""
-        own = (self.ratings_ if rows is None else rows).take(np.array([user]))
-        factors, bias = self.solve_users(own)
-        systems = RowSystems(own, self.item_factors_, self._biased, self.row_reg)
-        values, ways = np.linalg.eigh(systems.inverse(0))
-        spread = np.sqrt(self.noise_variance() * np.maximum(values, 0))
-        step = ways @ (spread * random.standard_normal(len(values)))
-        known = self.mean_ + (float(bias[0]) + step[-1] if self._biased else 0.0)
-        u = factors[0] + step[: factors.shape[1]]
-        return np.asarray(self.item_factors_ @ u + self.item_bias_ + known, np.float32)
-
-    def _sureness(self) -> dict[str, NDArray[Any]]:
-        """What the users it was fitted on tell of how sure it is: σ², their mean z zᵀ, ratings of each item."""
-        if not hasattr(self, "_sure"):
-            rows = self.ratings_
-            if not len(rows.indices):
-                raise NotSupported(
-                    "This model holds items alone, and no ratings to tell the noise by. Fold users in first, with "
-                    "fold_in."
-                )
-            at, places = rows.row_numbers(), rows.indices
-            residual = rows.values.astype(np.float64) - self._predict_at(at, places)
-            counts = np.bincount(places, minlength=len(self.item_ids_))
-            moment = mean_square(self.user_factors_, rows.counts, self._biased)
-            of_items = mean_square(self.item_factors_, counts, self._biased)
-            spent = Spectrum(of_items).spent(rows.counts, self.row_reg(rows.counts))
-            spent += Spectrum(moment).spent(counts, self.row_reg(counts))
-            noise = float((residual**2).sum()) / max(len(residual) - spent, 1.0)
-            self._sure = {"noise": np.array([noise]), "moment": moment, "item_counts": counts}
-        return self._sure
-
-    def _spectrum(self) -> tuple[Spectrum, NDArray[np.int64]]:
-        known = self._sureness()
-        if not hasattr(self, "_of_items"):
-            self._of_items = Spectrum(known["moment"])
-        return self._of_items, known["item_counts"]
-
-    def fold_in(self, ratings: Ratings) -> Self:
-        """See ``Model.fold_in``. How sure it is stays as the ratings say that it was fitted on."""
-        if self.is_fitted and len(self.ratings_.indices):
-            self._sureness()
-        return super().fold_in(ratings)
-
-    def only_items(self, rows: Compressed | None = None) -> Self:
-        """See ``FactorModel.only_items``."""
-        if self.is_fitted and len(self.ratings_.indices):
-            self._sureness()
-        return super().only_items(rows)
-
-    def _forget(self) -> None:
-        super()._forget()
-        for name in ("_sure", "_of_items"):
-            self.__dict__.pop(name, None)
-
-    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """See ``Model.state``."""
-        arrays, facts = super().state()
-        if hasattr(self, "_sure"):
-            return arrays | self._sure, facts | {"sure": True}
-        return arrays, facts
-
-    def restore(
-        self, user_ids: IdMap, item_ids: IdMap, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]
-    ) -> Self:
-        """See ``Model.restore``."""
-        super().restore(user_ids, item_ids, arrays, facts)
-        if facts.get("sure"):
-            size = self.item_factors_.shape[1] + self._biased
-            whole = f"{len(item_ids)} items and rank {self.item_factors_.shape[1]}"
-            shapes: dict[str, tuple[tuple[int | None, ...], str]] = {
-                "noise": ((1,), "f8"),
-                "moment": ((size, size), "f8"),
-                "item_counts": ((len(item_ids),), "i8"),
-            }
-            self._sure = {
-                name: check_array(arrays, name, shape, kind, whole) for name, (shape, kind) in shapes.items()
-            }
-            if self._sure["noise"][0] < 0 or (self._sure["item_counts"] < 0).any():
-                raise BadModel(
-                    "The noise or a number of ratings of the model is negative. Fit the model anew."
-                )
-        return self
 
     def fit(
         self, ratings: Ratings, *, callback: Callback | None = None, progress: bool | None = None

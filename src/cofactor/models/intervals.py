@@ -18,8 +18,6 @@ from cofactor.models.factors import FactorModel
 from cofactor.models.results import Recommendations
 from cofactor.ratings import Compressed
 
-_AT_ONCE = 4096  # rows held at a time in double precision
-
 Strategy = Literal["mean", "ucb", "lcb", "thompson"]
 
 
@@ -203,85 +201,3 @@ def deviations(interval: Any) -> float:
     if isinstance(interval, bool) or not isinstance(interval, (int, float)) or not 0 < interval < 1:
         raise BadParameter(f"interval is {interval!r}; give a share between 0 and 1, such as 0.9.")
     return -NormalDist().inv_cdf((1 - interval) / 2)  # of the lower tail, which has the digits
-
-
-def vectors(factors: NDArray[Any], places: NDArray[Any], biased: bool) -> NDArray[np.float64]:
-    """z = [v, 1], or v without biases, of some rows (n, unknowns); v = 0 for −1."""
-    z = np.zeros((len(places), factors.shape[1]))
-    known = places >= 0
-    z[known] = factors[places[known]]
-    return np.hstack([z, np.ones((len(z), 1))]) if biased else z
-
-
-def mean_square(factors: NDArray[Any], counts: NDArray[Any], biased: bool) -> NDArray[np.float64]:
-    """Mean of z zᵀ (unknowns, unknowns) over rows that count so often."""
-    size = factors.shape[1] + biased
-    total = np.zeros((size, size))
-    for begin in range(0, len(factors), _AT_ONCE):
-        some = np.arange(begin, min(begin + _AT_ONCE, len(factors)))
-        z = vectors(factors, some, biased)
-        total += z.T @ (z * counts[some][:, None])
-    return np.asarray(total / max(int(counts.sum()), 1), np.float64)
-
-
-class Spectrum:
-    """Ridge regressions told by how many ratings a row has, without a look at which.
-
-    A row of n ratings has about the system  A = n C + λ I  with C the mean of z zᵀ over all ratings. With noise of
-    variance σ², σ² zᵀA⁻¹z is the variance of a prediction, and  tr n C A⁻¹  how many of its ratings were spent on it.
-    """
-
-    def __init__(self, moment: NDArray[np.float64]) -> None:
-        """``moment`` (unknowns, unknowns) is C."""
-        values, self._vectors = np.linalg.eigh(moment)
-        self._values = np.maximum(values, 0)
-
-    def variances(
-        self, z: NDArray[np.float64], counts: NDArray[Any], reg: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """zᵀA⁻¹z (n,) for z (n, unknowns) of rows with so many ratings and this λ."""
-        systems = counts[:, None] * self._values + reg[:, None]  # their eigenvalues (n, unknowns)
-        return np.asarray(((z @ self._vectors) ** 2 / np.maximum(systems, 1e-12)).sum(axis=1), np.float64)
-
-    def spent(self, counts: NDArray[Any], reg: NDArray[np.float64]) -> float:
-        """Ratings spent on all rows with so many ratings and this λ."""
-        known = counts[:, None] * self._values
-        return float((known / np.maximum(known + reg[:, None], 1e-12)).sum())
-
-
-class RowSystems:
-    """The ridge regressions of one side, given the factors of the other.
-
-    A = Σ z zᵀ + λ I  with z = [v, 1] (v alone where there are no biases). With noise of variance σ², σ² A⁻¹ is the
-    covariance of the row's factors and bias given the other side.
-    """
-
-    def __init__(
-        self,
-        rows: Compressed,
-        fixed: NDArray[Any],
-        biased: bool,
-        row_reg: Callable[[NDArray[np.int64]], NDArray[np.float64]],
-    ) -> None:
-        """``row_reg`` is that of the model: λ of rows with so many ratings."""
-        self.rows, self.fixed, self.biased, self.row_reg = rows, fixed, biased, row_reg
-
-    def inverse(self, row: int) -> NDArray[np.float64]:
-        """A⁻¹; of an unknown row, −1, that of a row without ratings."""
-        z = vectors(self.fixed, self.rows.row(row)[0] if row >= 0 else np.empty(0, np.int32), self.biased)
-        lam = float(self.row_reg(np.array([len(z)]))[0])
-        system = z.T @ z + lam * np.eye(z.shape[1])
-        return np.asarray(
-            np.linalg.inv(system) if lam > 0 else np.linalg.pinv(system, hermitian=True), np.float64
-        )
-
-    def variances(self, rows: NDArray[np.int32], places: NDArray[np.int32]) -> NDArray[np.float64]:
-        """zᵀA⁻¹z for pairs of a row and one of the other side."""
-        out = np.empty(len(rows))
-        order = np.argsort(rows, kind="stable")
-        ends = np.flatnonzero(np.diff(rows[order], append=np.iinfo(np.int32).max)) + 1
-        for begin, end in zip(np.concatenate([[0], ends[:-1]]), ends):
-            mine = order[begin:end]
-            z = vectors(self.fixed, places[mine], self.biased)
-            out[mine] = np.einsum("ij,jk,ik->i", z, self.inverse(int(rows[mine[0]])), z, optimize=True)
-        return out
