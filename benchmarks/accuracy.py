@@ -13,8 +13,11 @@ The settings of CosineNeighbours are its defaults, whose choice ``neighbours.py 
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import descent
@@ -25,10 +28,13 @@ import tuning
 from common import SCALE, Figure, data_file, parser, show, split_1m
 
 import cofactor as cf
+from cofactor.features import Features
+from cofactor.ids import IdMap
 
 ALS_100K = cf.ALS(rank=8, reg=1.3, reg_exponent=0.5, sweeps=30)
 ALS_1M = cf.ALS(rank=16, reg=1.0, reg_exponent=0.5, sweeps=30)
 REGS = (0.6, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 2.0)
+DRAWS = {"burn_in": 40, "samples": 400}
 SGD_CHOICES = {"reg": (0.18, 0.22, 0.26), "rate": (0.02, 0.03, 0.04)}
 
 
@@ -62,24 +68,72 @@ def covered(label: str, share: float) -> list[Figure]:
     ]
 
 
-def bayesian(label: str, pairs: list[tuple[cf.Ratings, cf.Ratings]], bound: float) -> list[Figure]:
-    """Error and coverage of ``BayesianMF`` as it is by default, means over the splits."""
+def bayesian(
+    label: str,
+    model: cf.BayesianMF,
+    pairs: list[tuple[cf.Ratings, cf.Ratings]],
+    bound: float | None,
+    first: float | None = None,
+    **known: Features,
+) -> list[Figure]:
+    """Error, coverage and likelihood of a Bayesian model, means over the splits; ``known`` goes with ``fit``.
+
+    ``first`` bounds the error on the first of the splits.
+    """
     found = []
     for train, test in pairs:
         begin = time.perf_counter()
-        model = cf.BayesianMF(threads=2).fit(train, progress=False)
+        model.fit(train, progress=False, **known)
         seconds = time.perf_counter() - begin
         middle = model.predict(test.users, test.items, clip=True)
-        found.append(
-            (cf.rmse(test.values, middle), cf.mae(test.values, middle), inside(model, test), seconds)
-        )
-    rmse, mae, share, seconds = (float(value) for value in np.mean(found, axis=0))
+        error = cf.rmse(test.values, middle), cf.mae(test.values, middle)
+        found.append((*error, inside(model, test), surprise(model, test), seconds))
+    rmse, mae, share, nll, seconds = (float(value) for value in np.mean(found, axis=0))
+    figures = [Figure(f"{label}, RMSE", rmse, "stars", bound), Figure(f"{label}, MAE", mae, "stars")]
+    if first is not None:
+        figures.insert(0, Figure(f"{label}, the first fold alone, RMSE", float(found[0][0]), "stars", first))
+    if isinstance(model, cf.OrdinalMF):  # from one star to another: at least the share
+        figures.append(Figure(f"{label}, within the 90 % interval", share, "of all"))
+    else:
+        figures += covered(label, share)
     return [
-        Figure(f"{label}, BayesianMF, RMSE", rmse, "stars", bound),
-        Figure(f"{label}, BayesianMF, MAE", mae, "stars"),
-        *covered(f"{label}, BayesianMF", share),
-        Figure(f"{label}, BayesianMF, a fit", seconds, "s"),
+        *figures,
+        Figure(f"{label}, negative log-likelihood", nll, "nats"),
+        Figure(f"{label}, a fit", seconds, "s"),
     ]
+
+
+def surprise(model: cf.BayesianMF, test: cf.Ratings) -> float:
+    """Mean −log of the probability of the star that was given; a normal gives each star what is nearest to it."""
+    if isinstance(model, cf.OrdinalMF):
+        shares = model.probabilities(test.users, test.items).astype(np.float64)
+        at = np.searchsorted(model.levels_, test.values)
+        return float(-np.log(shares[np.arange(len(at)), at]).mean())
+    middle, std = model.predict(test.users, test.items, return_std=True)
+    stars = np.arange(SCALE[0], SCALE[1] + 1)
+    edges = np.concatenate([[-np.inf], (stars[1:] + stars[:-1]) / 2, [np.inf]])
+    at = np.searchsorted(stars, test.values)
+    below, above = (
+        np.array([math.erfc(-x / math.sqrt(2)) / 2 for x in ((edges[at + k] - middle) / std).tolist()])
+        for k in (0, 1)
+    )
+    return float(-np.log(np.maximum(above - below, 1e-12)).mean())
+
+
+def genres_and_years(folder: Path) -> Features:
+    """What is known of the items of 100K."""
+    table = pq.read_table(data_file(folder, "ml-100k-items.parquet"))
+    ids, place = IdMap.encode(table["item"])
+    order = np.argsort(place)
+    rows = [table.slice(k, 1).to_pylist()[0] for k in order.tolist()]
+    years = [re.search(r"\((\d{4})\)", row["title"] or "") for row in rows]
+    return Features.of_table(
+        ids,
+        {
+            "genres": ("labels", [row["genres"] for row in rows]),
+            "year": ("number", [year and float(year[1]) for year in years]),
+        },
+    )
 
 
 def a_draw(train: cf.Ratings, rank: int) -> float:
@@ -94,7 +148,7 @@ def a_draw(train: cf.Ratings, rank: int) -> float:
         return times[1] - times[0]
 
     def sampled(sweeps: int) -> cf.Model:
-        return cf.BayesianMF(rank=rank, burn_in=sweeps - 1, samples=1, threads=2)
+        return cf.BayesianMF(rank=rank, burn_in=sweeps - 1, samples=1, implicit=None, threads=2)
 
     def exact(sweeps: int) -> cf.Model:
         return cf.ALS(rank=rank, sweeps=sweeps, solver="cholesky", threads=2)
@@ -150,8 +204,19 @@ def main() -> None:
     on_1m("CosineNeighbours on residuals", cf.CosineNeighbours(), 0.90)
     on_100k("ALS rank 8", ALS_100K, 0.912)
     on_1m("ALS rank 16", ALS_1M, 0.845)
-    figures += bayesian("ML-100K u1..u5", folds, 0.9056)
-    figures += bayesian("ML-1M", [(train, test)], 0.838)
+    draws = {"burn_in": 10, "samples": 20} if args.quick else DRAWS
+    alone = cf.BayesianMF(implicit=None, threads=args.threads)
+    figures += bayesian("ML-100K u1..u5, BayesianMF, ids only", alone, folds, 0.9056)
+    figures += bayesian("ML-1M, BayesianMF, ids only", alone, [(train, test)], 0.838)
+    known = genres_and_years(args.data)
+    for kind in (cf.BayesianMF, cf.OrdinalMF):
+        name = kind.__name__
+        model = kind(rank=12, threads=args.threads, **draws)
+        figures += bayesian(f"ML-100K u1..u5, {name}", model, folds, 0.885)
+        label = f"ML-100K u1..u5, {name} with genres and years"
+        figures += bayesian(label, model, folds, 0.885, 0.8889, items=known)
+        model.set_params(rank=min(32, train.n_items))
+        figures += bayesian(f"ML-1M, {name}", model, [(train, test)], 0.8227)
     for rank in (r for r in (32, 64) if r <= train.n_items):
         times = a_draw(train, rank)
         figures.append(
@@ -167,6 +232,10 @@ def main() -> None:
         notes += choose(ALS_100K, "reg", REGS, [one for one, _ in folds])
         notes += choose(ALS_1M, "reg", REGS, [train])
         notes += choose(cf.LineBaseline(), "reg", (1.0, 2.0, 3.0, 5.0, 8.0), [train])
+        for kind in (cf.BayesianMF, cf.OrdinalMF):
+            few = kind(burn_in=40, samples=100, threads=args.threads)
+            notes += choose(few, "rank", (8, 12, 16, 24), [one for one, _ in folds])
+            notes += choose(few, "rank", (24, 32, 48, 64), [train])
         for name, values in SGD_CHOICES.items():
             notes += choose(descent.setting(64, train, args.threads), name, values, [train])
     for more, told in (

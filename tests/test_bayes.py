@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import cofactor as cf
 from cofactor import kernels
+from cofactor.features import Features
 from cofactor.models import bayes, gibbs
 from cofactor.models.bayes import BayesianMF
 from cofactor.models.convergence import agreement
@@ -314,7 +315,7 @@ def test_a_checkpoint_of_another_fit_is_refused(tmp_path) -> None:
     small().fit(make_ratings(), checkpoint=file)
     with pytest.raises(cf.BadData, match="another training: it differs in seed"):
         small(seed=1).fit(make_ratings(), checkpoint=file)
-    with pytest.raises(cf.BadData, match="another training: it differs in ratings"):
+    with pytest.raises(cf.BadData, match=r"another training: it differs in .*ratings"):
         small().fit(make_ratings(seed=2), checkpoint=file)
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(cf.BadData, match="is not a checkpoint"):
@@ -340,6 +341,68 @@ def test_what_was_rated_tells_more_than_the_ratings() -> None:
         errors[implicit] = cf.rmse(test.values, model.predict(test.users, test.items, clip=True))
     assert errors["both"] < errors["users"] < errors[None]
     assert errors["items"] < errors[None]
+
+
+def featured(seed: int = 0) -> tuple[Ratings, np.ndarray, np.ndarray]:
+    """Ratings of users and items whose factors are lines through what is known of them; few ratings each."""
+    rng = np.random.default_rng(seed)
+    of_users, of_items = rng.normal(size=(300, 4)), rng.normal(size=(200, 5))
+    u, v = of_users @ rng.normal(size=(4, 2)), of_items @ rng.normal(size=(5, 2))
+    known = rng.random((300, 200)) < 0.03
+    noise = 0.3 * rng.normal(size=known.sum())
+    values = (3 + 0.25 * u @ v.T + 0.3 * of_items[:, 0])[known] + noise
+    ids = cf.ids.IdMap(np.arange(300)), cf.ids.IdMap(np.arange(200))
+    at = (a.astype(np.int32) for a in np.nonzero(known))
+    return Ratings.from_positions(*ids, *at, values.astype(np.float32)), of_users, of_items
+
+
+def test_what_is_known_of_users_and_items_tells_of_their_ratings() -> None:
+    ratings, of_users, of_items = featured()
+    train, test = cf.split(ratings, holdout=0.3, warn=False)
+    users, items = Features.of_arrays(range(300), of_users), Features.of_arrays(range(200), of_items + 7)
+    errors = []
+    for given in ({}, {"items": items}, {"users": users}, {"users": users, "items": items}):
+        model = BayesianMF(rank=2, burn_in=60, samples=120, implicit=None).fit(train, **given)
+        errors.append(cf.rmse(test.values, model.predict(test.users, test.items)))
+    assert errors[3] < 0.7 * min(errors[1:3])
+    assert max(errors[1:3]) < errors[0]
+
+
+def test_features_are_told_by_their_ids_and_no_more_are_asked_for() -> None:
+    ratings, _, of_items = featured()
+    order = np.random.default_rng(1).permutation(200)
+    one, other = (
+        small(rank=2).fit(ratings, items=Features.of_arrays(ids, values))
+        for ids, values in ((range(200), of_items), (order, of_items[order]))
+    )
+    assert_array_equal(one.item_factors_, other.item_factors_)
+    some = small(rank=2).fit(ratings, items=Features.of_arrays([*range(0, 90), 10**6], of_items[:91]))
+    assert np.isfinite(some.item_factors_).all()
+    folded = some.fold_in(ratings.select(ratings.user_positions < 3))  # users that it knows
+    assert np.isfinite(folded.predict(ratings.users, ratings.items)).all()
+
+
+def test_features_that_do_not_go_with_the_ratings() -> None:
+    ratings, of_users, _ = featured()
+    for given, told in (
+        (of_users, "features in columns"),
+        (Features.of_arrays(range(300), of_users[:, :, None]), "features in columns"),
+        (Features.of_arrays(range(1000, 1300), of_users), "None of the 300 ids"),
+        (Features.of_arrays([f"u{k}" for k in range(300)], of_users), "string"),
+    ):
+        with pytest.raises(cf.BadParameter, match=told):
+            small().fit(ratings, users=given)
+    with pytest.raises(cf.BadData, match="not finite"):
+        Features.of_arrays(range(300), np.where(of_users > 2, np.nan, of_users))
+
+
+def test_a_checkpoint_belongs_to_its_features(tmp_path) -> None:
+    ratings, _, of_items = featured()
+    items = Features.of_arrays(range(200), of_items)
+    small().fit(ratings, items=items, checkpoint=tmp_path / "chains")
+    small().fit(ratings, items=items, checkpoint=tmp_path / "chains")
+    with pytest.raises(cf.BadData, match="differs in features"):
+        small().fit(ratings, checkpoint=tmp_path / "chains")
 
 
 def test_samples_are_shared_out_to_chains() -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cofactor import kernels
 from cofactor.errors import BadModel, BadParameter
+from cofactor.features import Features
 from cofactor.ids import Id, IdMap, id_array
 from cofactor.models.base import Callback, check_choice, check_rank, check_ratings, check_whole
 from cofactor.models.convergence import agreement
@@ -112,11 +113,16 @@ class BayesianMF(_Sampled):
         self,
         ratings: Ratings,
         *,
+        users: Features | None = None,
+        items: Features | None = None,
         callback: Callback | None = None,
         progress: bool | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> Self:
         """See ``Model.fit``. Warns where the draws have not settled.
+
+        ``users`` and ``items`` are features of them, columns of numbers, that say what somebody or something is like
+        before the first rating; ids without features are taken as usual ones, and users folded in later are.
 
         ``checkpoint`` names a file that is replaced once a minute, after an interruption and at the end; the same call
         goes on from it, to the same result to the bit. Raises ``BadData`` where it belongs to another fit.
@@ -124,7 +130,8 @@ class BayesianMF(_Sampled):
         self.check_parameters(check_ratings(ratings).n_items)
         self._forget()
         try:
-            kept = self._sample(ratings, callback, progress, checkpoint)
+            described = describe(ratings, self.implicit, users, items)
+            kept = self._sample(ratings, described, callback, progress, checkpoint)
         except BaseException:
             self._forget()
             raise
@@ -135,13 +142,17 @@ class BayesianMF(_Sampled):
     def _sample(
         self,
         ratings: Ratings,
+        described: tuple[Description, Description],
         callback: Callback | None,
         progress: bool | None,
         checkpoint: str | os.PathLike[str] | None,
     ) -> Draws:
         sweeps = self.burn_in + self.samples // self.chains * self.thin
-        described = describe(ratings, self.implicit)
-        belongs_to = {**self.get_params(), "threads": None, "ratings": digest(ratings)}
+        learnt = {
+            "ratings": digest(ratings.by_user),
+            "features": digest(*(known.by_row for known in described)),
+        }
+        belongs_to = {**self.get_params(), "threads": None, **learnt}
         journal = Journal(checkpoint, belongs_to)
         kept = journal.kept
         with journal, Progress(sweeps * self.chains, "Sampling", progress) as bar:
@@ -454,11 +465,40 @@ class BayesianMF(_Sampled):
         return self
 
 
-def describe(ratings: Ratings, implicit: str | None) -> tuple[Description, Description]:
-    """What is known of users and of items."""
-    sides = ("users", ratings.by_user, ratings.n_items), ("items", ratings.by_item, ratings.n_users)
-    of_users, of_items = (
-        Description.of(len(rows), [(rated(rows), features)] if implicit in ("both", name) else [])
-        for name, rows, features in sides
+def describe(
+    ratings: Ratings, implicit: str | None, users: Features | None, items: Features | None
+) -> tuple[Description, Description]:
+    """What is known of users and of items. Raises ``BadParameter`` for features that do not go with the ratings."""
+    sides = (
+        ("users", ratings.user_ids, ratings.by_user, ratings.n_items, users),
+        ("items", ratings.item_ids, ratings.by_item, ratings.n_users, items),
     )
-    return of_users, of_items
+    found = []
+    for name, ids, rows, others, features in sides:
+        groups = [(rated(rows), others)] if implicit in ("both", name) else []
+        if features is not None:
+            groups.append(_centred(name, ids, features))
+        found.append(Description.of(len(rows), groups))
+    return found[0], found[1]
+
+
+def _centred(name: str, ids: IdMap, features: Features) -> tuple[Compressed, int]:
+    """Features by row, less their mean over the rows that have some: who has none is at the mean."""
+    if not isinstance(features, Features) or features.values.ndim != 2:
+        raise BadParameter(
+            f"{name} are features in columns, as Features.of_arrays and Catalog.features make them; not "
+            f"{repr(features)[:80]}."
+        )
+    at = features.ids.positions(ids.array, "feature")
+    there = at >= 0
+    if not there.any():
+        raise BadParameter(
+            f"None of the {len(features):,} ids with features is among the {len(ids):,} {name} of the ratings. Give "
+            f"ids as they stand in the ratings."
+        )
+    values = features.values[at[there]]
+    values = values - values.mean(axis=0, dtype=np.float64).astype(np.float32)
+    width = values.shape[1]
+    indptr = np.concatenate([[0], np.cumsum(there * width)]).astype(np.int64)
+    columns = np.tile(np.arange(width, dtype=np.int32), int(there.sum()))
+    return Compressed(indptr, columns, values.ravel()), width

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cofactor.models.gibbs import Chain, Doubles, Prior, Side, Singles
-from cofactor.ratings import Ratings
+from cofactor.ratings import Compressed
 
 _SIDES = ("users", "items")
 _ROWS = ("users", "items", "weights", "priors")
@@ -138,11 +138,12 @@ class Journal:
         write_checkpoint(self._path, self._stands | kept | {"objective": objective}, self._belongs_to)
 
 
-def digest(ratings: Ratings) -> str:
-    """A name for what chains depend on of ratings."""
-    rows, found = ratings.by_user, hashlib.sha256()
-    for array in (rows.indptr, rows.indices, rows.values):
-        found.update(np.ascontiguousarray(array).data)
+def digest(*tables: Compressed) -> str:
+    """A name for what stands in tables."""
+    found = hashlib.sha256()
+    for rows in tables:
+        for array in (rows.indptr, rows.indices, rows.values):
+            found.update(np.ascontiguousarray(array).data)
     return found.hexdigest()
 
 
