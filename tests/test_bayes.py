@@ -364,7 +364,7 @@ def test_what_is_known_of_users_and_items_tells_of_their_ratings() -> None:
     for given in ({}, {"items": items}, {"users": users}, {"users": users, "items": items}):
         model = BayesianMF(rank=2, burn_in=60, samples=120, implicit=None).fit(train, **given)
         errors.append(cf.rmse(test.values, model.predict(test.users, test.items)))
-    assert errors[3] < 0.7 * min(errors[1:3])
+    assert errors[3] < 0.85 * min(errors[1:3])
     assert max(errors[1:3]) < errors[0]
 
 
