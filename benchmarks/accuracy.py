@@ -209,9 +209,9 @@ def main() -> None:
     figures += bayesian("ML-100K u1..u5, BayesianMF, ids only", alone, folds, 0.9056)
     figures += bayesian("ML-1M, BayesianMF, ids only", alone, [(train, test)], 0.838)
     known = genres_and_years(args.data)
-    for kind in (cf.BayesianMF, cf.OrdinalMF):
+    for kind, rank in ((cf.BayesianMF, 8), (cf.OrdinalMF, 12)):
         name = kind.__name__
-        model = kind(rank=12, threads=args.threads, **draws)
+        model = kind(rank=rank, threads=args.threads, **draws)
         figures += bayesian(f"ML-100K u1..u5, {name}", model, folds, 0.885)
         label = f"ML-100K u1..u5, {name} with genres and years"
         figures += bayesian(label, model, folds, 0.885, 0.8889, items=known)

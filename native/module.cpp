@@ -229,6 +229,12 @@ double log_likelihood(In<float, 1> scores, double low, double high, int threads)
   return log_likelihood_between(scores.data(), length(scores), low, high, threads, Run{});
 }
 
+void add_interpolated(In<float, 1> scores, In<float, 1> points, double begin, double step, Out<float, 1> out,
+                      int threads) {
+  add_all_interpolated(scores.data(), length(scores), points.data(), length(points), begin, step, out.data(), threads,
+                       Run{});
+}
+
 void class_probabilities(In<float, 2> scores, In<double, 2> thresholds, Out<float, 2> out, int threads) {
   all_class_probabilities(scores.data(), thresholds.data(), length(scores), length(scores, 1), length(out, 1),
                           out.data(), threads, Run{});
@@ -264,6 +270,7 @@ NB_MODULE(_native, m) {
   define(m, "neighbour_rows", &neighbour_rows);
   define(m, "draw_latent", &draw_latent);
   define(m, "log_likelihood", &log_likelihood);
+  define(m, "add_interpolated", &add_interpolated);
   define(m, "class_probabilities", &class_probabilities);
   bind<float>(m);
   bind<double>(m);

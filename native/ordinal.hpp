@@ -68,6 +68,20 @@ double log_likelihood_between(const float* scores, std::int64_t n, double low, d
   return total;
 }
 
+// out += f(score) for a function known at so many points from `begin` on, straight between them and level beyond.
+template <class Run>
+void add_all_interpolated(const float* scores, std::int64_t n, const float* points, std::int64_t count, double begin,
+                          double step, float* out, int threads, Run&& run) {
+  const float scale = static_cast<float>(1 / step), first = static_cast<float>(begin), last = static_cast<float>(count - 1);
+  run((n + ordinal_share - 1) / ordinal_share, threads, [&](std::int64_t t, int) {
+    for (std::int64_t i = t * ordinal_share; i < std::min(n, (t + 1) * ordinal_share); ++i) {
+      const float x = std::clamp((scores[i] - first) * scale, 0.0f, last);
+      const std::int32_t at = std::min(static_cast<std::int32_t>(x), static_cast<std::int32_t>(count) - 2);
+      out[i] += points[at] + (x - static_cast<float>(at)) * (points[at + 1] - points[at]);
+    }
+  });
+}
+
 // P(c), means over the draws: `scores` (n, draws), `thresholds` (draws, classes + 1), out (n, classes).
 template <class Run>
 void all_class_probabilities(const float* scores, const double* thresholds, std::int64_t n, std::int64_t draws,

@@ -71,6 +71,19 @@ def test_likelihoods_and_probabilities_are_those_of_scipy() -> None:
     assert_allclose(kernels.class_probabilities(draws, edges), expected, atol=1e-6)
 
 
+def test_interpolation_is_that_of_numpy() -> None:
+    rng = np.random.default_rng(0)
+    points = np.cumsum(rng.random(50)).astype(np.float32)
+    scores = np.append(rng.normal(0, 20, 40_000), [np.inf, -np.inf, -10.0, 14.5]).astype(np.float32)
+    out = np.ones(len(scores), np.float32)
+    kernels.add_interpolated(scores, points, -10.0, 0.5, out)
+    assert_allclose(out, 1 + np.interp(scores, -10 + 0.5 * np.arange(50), points), rtol=2e-5)
+    with pytest.raises(ValueError, match="must"):
+        kernels.add_interpolated(np.full(3, np.nan, np.float32), points, 0.0, 1.0, out[:3].copy())
+    with pytest.raises(ValueError, match="must"):
+        kernels.add_interpolated(scores, points[:1], 0.0, 1.0, out)
+
+
 def test_threads_change_no_bit_of_the_likelihood() -> None:
     scores = np.random.default_rng(0).normal(0, 2, 100_000).astype(np.float32)
     assert kernels.log_likelihood(scores, -1, 1, threads=1) == kernels.log_likelihood(

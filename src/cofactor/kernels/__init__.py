@@ -378,6 +378,28 @@ def log_likelihood(
     )
 
 
+def add_interpolated(
+    scores: NDArray[np.float32],
+    points: NDArray[np.float32],
+    begin: float,
+    step: float,
+    out: NDArray[np.float32],
+    *,
+    threads: int | None = None,
+) -> None:
+    """out += f(scores), all (n,), for f known at ``points``: f(begin), f(begin + step) …, with straight lines between
+    them, and level beyond the first and last. Scores must not be NaN.
+    """
+    for array in (scores, points, out):
+        _check(array.dtype == np.float32 and array.ndim == 1, "scores, points and out must be float32 (n,)")
+    _check(scores.shape == out.shape and len(points) >= 2 and step > 0, "out must be like scores; 2 points")
+    _check(len(points) < 1 << 24, "points must be fewer than 2^24")  # float32 counts them
+    _check(not np.isnan(scores).any(), "scores must be numbers")
+    _check(out.flags.c_contiguous and out.flags.writeable, "out must be contiguous and writeable")
+    arrays = np.ascontiguousarray(scores), np.ascontiguousarray(points)
+    _native.add_interpolated(*arrays, float(begin), float(step), out, thread_count(threads))
+
+
 def class_probabilities(
     scores: NDArray[np.float32], thresholds: NDArray[np.float64], *, threads: int | None = None
 ) -> NDArray[np.float32]:

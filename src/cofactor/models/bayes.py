@@ -280,8 +280,7 @@ class BayesianMF(_Sampled):
                     x = factors[at, s * rank : (s + 1) * rank].astype(np.float64) * unit
                     sides.append((x, np.zeros((rank, rank), np.float64), float(biases[at, s]), 0.0))
                 else:
-                    covariance = np.asarray(np.linalg.inv(prior.factor @ prior.factor.T), np.float64)
-                    sides.append((prior.mean, covariance, prior.bias_mean, 1 / prior.bias_precision))
+                    sides.append((prior.mean, prior.covariance, prior.bias_mean, 1 / prior.bias_precision))
             (u, cu, b, vb), (v, cv, c, vc) = sides
             means[s] = b + c + u @ v
             variances[s] = vb + vc + v @ cu @ v + u @ cv @ u + (cu * cv).sum()

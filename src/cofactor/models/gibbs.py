@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,11 @@ class Prior:
         whole = np.zeros((rank + 1, rank + 1))
         whole[:rank, :rank], whole[rank, rank] = self.factor, np.sqrt(self.bias_precision)
         return whole
+
+    @cached_property
+    def covariance(self) -> Doubles:
+        """(rank, rank) Λ⁻¹."""
+        return np.asarray(np.linalg.inv(self.factor @ self.factor.T), np.float64)
 
     @property
     def centre(self) -> Doubles:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from statistics import NormalDist
 from typing import Any, ClassVar, Self
 
@@ -39,6 +40,8 @@ _ACCEPTED = (
 )
 _ROUNDS = 10  # z and the user in turn, for each draw, where somebody is folded in
 _AT_ONCE = 1 << 21  # scores held at a time
+_IN_CACHE = 1 << 17  # of them while they are worked on again and again
+_REACH, _POINTS = 6.0, 8192  # mean ratings are looked up: how far beyond the thresholds, and how finely
 
 
 class OrdinalChain(Chain):
@@ -187,10 +190,44 @@ class OrdinalMF(_Stepped):
         return out
 
     def _predict_at(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[Any]:
-        return self._means(self._shares_at(users, items))
+        out = np.empty(len(users), np.float32)
+        some = max(1, _AT_ONCE // (len(self.noise_) * self.rank))
+        for begin in range(0, len(users), some):
+            i, j = users[begin : begin + some], items[begin : begin + some]
+            known = np.flatnonzero((i >= 0) & (j >= 0))
+            out[begin + known] = self._stars(self._draws_at(i[known], j[known])).mean(axis=0)
+            unknown = np.flatnonzero((i < 0) | (j < 0))
+            out[begin + unknown] = self._shares_at(i[unknown], j[unknown]) @ self.levels_
+        return out
 
-    def _means(self, shares: Singles) -> Singles:
-        return np.asarray(np.einsum("nc,c->n", shares.astype(np.float64), self.levels_), np.float32)
+    def _stars(self, scores: Singles) -> Singles:
+        """Mean ratings (samples, n) that scores (n, samples) of the draws stand for."""
+        found = np.zeros(scores.shape[::-1], np.float32)
+        for s in range(len(found)):
+            self._add_stars(s, scores[:, s], found[s])
+        return found
+
+    def _add_stars(self, draw: int, scores: NDArray[Any], out: NDArray[Any]) -> None:
+        """out += the mean ratings that scores of one draw stand for, all (n,)."""
+        begin, step, curves = self._curves()
+        kernels.add_interpolated(scores, curves[draw], begin, step, out, threads=self.threads)
+
+    def _curves(self) -> tuple[float, float, Singles]:
+        """Mean ratings by score, draw by draw (samples, points), and where the first point is, and the next."""
+        if not hasattr(self, "_known_curves"):
+            between = self.thresholds_[:, 1:-1]
+            low, high = (float(f(initial=0.0)) for f in (between.min, between.max))
+            grid = np.linspace(low - _REACH, high + _REACH, _POINTS, dtype=np.float32)
+            curves = [
+                kernels.class_probabilities(grid[:, None], edges[None], threads=self.threads) @ self.levels_
+                for edges in self.thresholds_
+            ]
+            self._known_curves = float(grid[0]), float(grid[-1] - grid[0]) / (_POINTS - 1), np.array(curves)
+        return self._known_curves
+
+    def _forget(self) -> None:
+        super()._forget()
+        self.__dict__.pop("_known_curves", None)
 
     def _std_at(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.float32]:
         shares = self._shares_at(users, items).astype(np.float64)
@@ -218,18 +255,10 @@ class OrdinalMF(_Stepped):
             i, j = users[begin : begin + some], items[begin : begin + some]
             known = np.flatnonzero((i >= 0) & (j >= 0))
             scores = self._draws_at(i[known], j[known], drawn)
-            stars = [self._stars(scores[:, s], s) for s in range(len(self.noise_))]
-            out[begin + known] = np.var(stars, axis=0, dtype=np.float64)
+            out[begin + known] = self._stars(scores).var(axis=0, dtype=np.float64)
         unknown = np.flatnonzero((users < 0) | (items < 0))
         out[unknown] = self._std_at(users[unknown], items[unknown]).astype(np.float64) ** 2
         return out
-
-    def _stars(self, scores: NDArray[Any], draw: int) -> Singles:
-        """Mean ratings (n,) where the scores are those of one draw."""
-        one = np.ascontiguousarray(scores[:, None], np.float32)
-        return self._means(
-            kernels.class_probabilities(one, self.thresholds_[draw : draw + 1], threads=self.threads)
-        )
 
     # -- lists, folding in, explaining -----------------------------------------------------------
 
@@ -242,19 +271,46 @@ class OrdinalMF(_Stepped):
         excluded: NDArray[np.int32],
         n: int,
     ) -> tuple[NDArray[np.int32], NDArray[Any]]:
-        return self._best_scored(self.scores_of, at, rows, exclude_seen, candidates, excluded, n)
+        parts = []
+        some = max(1, _IN_CACHE // len(self.item_ids_))
+        for begin in range(0, len(rows), some):
+            mine = np.arange(begin, min(begin + some, len(rows)))
+            own = rows.take(mine)
+            drawn = self._drawn_users(own) if at is None else self._stored(at[mine])
+            scores = self._all_scores(*drawn)
+            where = np.arange(len(mine), dtype=np.int32)
+            of_user = partial(_row, scores)
+            parts.append(self._best_scored(of_user, where, own, exclude_seen, candidates, excluded, n))
+        best, values = (np.concatenate(part) for part in zip(*parts))
+        return best, values
+
+    def _stored(self, at: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Draws of users that the model knows, as of ``_drawn_users``."""
+        return self.user_factors_[at], self._user_biases[at]
+
+    def _all_scores(self, factors: NDArray[Any], biases: NDArray[Any]) -> Singles:
+        """Predicted ratings (users, items) of users with these draws."""
+        total = np.zeros((len(factors), len(self.item_ids_)), np.float32)
+        count = np.float32(len(self.noise_))
+        for s in range(len(self.noise_)):
+            part = slice(s * self.rank, (s + 1) * self.rank)
+            scores = (factors[:, part] * count) @ self.item_factors_[:, part].T
+            scores += self._item_biases[:, s] + biases[:, s, None]
+            self._add_stars(s, scores.ravel(), total.ravel())
+        return total / count
 
     def scores_of(self, user: int, rows: Compressed | None = None) -> Singles:
         """See ``SureModel.scores_of``."""
-        everything = np.arange(len(self.item_ids_), dtype=np.int32)
-        one = None if rows is None else rows.take(np.array([user]))
-        who = np.full(len(everything), user if rows is None else 0, np.int32)
-        return self._means(self._shares_at(who, everything, one))
+        one = np.array([user])
+        drawn = self._stored(one) if rows is None else self._drawn_users(rows.take(one))
+        return np.asarray(self._all_scores(*drawn)[0], np.float32)
 
     def draw_scores(self, user: int, random: np.random.Generator, rows: Compressed | None = None) -> Singles:
         """See ``SureModel.draw_scores``."""
         draw = int(random.integers(len(self.noise_)))
-        return self._stars(self._scores_in(draw, user, rows), draw)
+        out = np.zeros(len(self.item_ids_), np.float32)
+        self._add_stars(draw, self._scores_in(draw, user, rows), out)
+        return out
 
     def _draw_rows(
         self,
@@ -339,3 +395,7 @@ class OrdinalMF(_Stepped):
         ends = np.full((count, 1), np.inf)
         self.thresholds_ = np.hstack([-ends, between, ends])
         return self
+
+
+def _row(table: Singles, row: int, _: Compressed | None) -> Singles:
+    return np.asarray(table[row], np.float32)
