@@ -14,7 +14,7 @@ from tests.conftest import make_ratings
 
 @pytest.fixture(scope="module")
 def table() -> Ratings:
-    return make_ratings(seed=5, users=120, items=60, density=0.4, rank=2, noise=0.3)
+    return make_ratings(seed=5, users=120, items=60, density=0.4, rank=2, noise=0.3, step=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +84,8 @@ def test_bad_input(table):
         cf.compare([(1, 2, 3)])  # type: ignore[arg-type]
     with pytest.raises(cf.BadParameter, match="holdout"):
         cf.compare(table, holdout=2)
+
+
+def test_ratings_that_are_no_steps_are_left_to_the_others():
+    found = cf.compare(make_ratings(), bootstrap=0)
+    assert {entry.name for entry in found.entries} == set(MODELS) - {"OrdinalMF"}

@@ -14,6 +14,7 @@ from cofactor.errors import BadParameter
 from cofactor.evaluation import Evaluation, evaluate
 from cofactor.models import MODELS
 from cofactor.models.base import Model
+from cofactor.models.ordinal import MOST_LEVELS
 from cofactor.models.results import text_table
 from cofactor.progress import Progress
 from cofactor.ratings import Ratings
@@ -117,7 +118,7 @@ class Comparison:
 
 
 def usual_models(ratings: Ratings) -> dict[str, Model]:
-    """One of each kind, with settings that do well on most ratings.
+    """One of each kind that goes with the ratings, with settings that do well on most.
 
     λ of factors goes with the size of the ratings, as u and v go with its square root.
     """
@@ -129,7 +130,8 @@ def usual_models(ratings: Ratings) -> dict[str, Model]:
         "OrdinalMF": {"rank": min(32, most)},
         "SGD": {"rank": min(32, most), "reg": float(f"{0.25 * spread:.2g}")},
     }
-    return {name: make(**given.get(name, {})) for name, make in MODELS.items()}
+    left_out = {"OrdinalMF"} if len(np.unique(ratings.values)) > MOST_LEVELS else set()
+    return {name: make(**given.get(name, {})) for name, make in MODELS.items() if name not in left_out}
 
 
 def compare(

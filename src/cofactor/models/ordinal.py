@@ -32,7 +32,7 @@ from cofactor.models.posterior import Draws
 from cofactor.models.results import Explanation
 from cofactor.ratings import Compressed, Ratings
 
-_MOST_LEVELS = 100
+MOST_LEVELS = 100
 _SPREAD = 10.0  # standard deviation of thresholds before anything is known
 _START = 1.3  # how far thresholds are apart at the start, where 1 would be right if scores did not differ
 _ACCEPTED = (
@@ -145,9 +145,9 @@ class OrdinalMF(_Stepped):
 
     def fit(self, ratings: Ratings, **options: Any) -> Self:
         """See ``BayesianMF.fit``."""
-        if isinstance(ratings, Ratings) and len(np.unique(ratings.values)) > _MOST_LEVELS:
+        if isinstance(ratings, Ratings) and len(np.unique(ratings.values)) > MOST_LEVELS:
             raise BadParameter(
-                f"The ratings have {len(np.unique(ratings.values)):,} different values, more than the {_MOST_LEVELS} "
+                f"The ratings have {len(np.unique(ratings.values)):,} different values, more than the {MOST_LEVELS} "
                 f"steps of a scale that OrdinalMF takes. Use BayesianMF, or round the ratings."
             )
         return super().fit(ratings, **options)
@@ -389,7 +389,7 @@ class OrdinalMF(_Stepped):
             arrays, "thresholds", (count, len(levels) - 1), "f8", f"{count} draws and {len(levels)} levels"
         )
         rising = len(levels) and (np.diff(levels) > 0).all() and (np.diff(between, axis=1) >= 0).all()
-        if not rising or len(levels) > _MOST_LEVELS:
+        if not rising or len(levels) > MOST_LEVELS:
             raise BadModel("The levels or thresholds of the model do not ascend. Fit the model anew.")
         self.levels_ = levels
         ends = np.full((count, 1), np.inf)
