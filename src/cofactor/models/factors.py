@@ -19,6 +19,7 @@ from cofactor.models.factor_state import FLOATS, check_state
 from cofactor.models.folding import merge_users, replace_rows
 from cofactor.models.results import Explanation, Part, Recommendations
 from cofactor.models.scoring import ScoringModel
+from cofactor.models.walking import Tastes, walk_by_folding
 from cofactor.ratings import Compressed, Ratings
 
 
@@ -210,6 +211,25 @@ class FactorModel(ScoringModel):
         folded.user_factors_[new_at], folded.user_bias_[new_at] = factors, bias
         folded.ratings_ = replace_rows(self.ratings_, old_at, merged, new_at)
         return folded
+
+    def walk(self, test: Ratings) -> NDArray[np.float64]:
+        """See ``Model.walk``: a user is folded in anew after each second in which they rated something."""
+        self._check_fitted()
+
+        def predict(users: NDArray[np.int32], items: NDArray[np.int32], tastes: Tastes) -> NDArray[Any]:
+            return kernels.predict(
+                users, items, *tastes, self.item_factors_, self.item_bias_, self.mean_, threads=self.threads
+            )
+
+        return walk_by_folding(
+            self.user_ids_,
+            self.item_ids_,
+            self.ratings_,
+            test,
+            (self.user_factors_, self.user_bias_),
+            self.solve_users,
+            predict,
+        )
 
     # -- explanation ---------------------------------------------------------------------------
 
