@@ -136,7 +136,7 @@ def test_what_cannot_be_walked_is_refused() -> None:
         cf.evaluate(model, test, update=True, metrics=["rmse", "ndcg"])
     with pytest.raises(cf.BadParameter, match="update is 'yes'"):
         cf.evaluate(model, test, update="yes")  # type: ignore[arg-type]
-    for other in (cf.LineBaseline(), cf.CosineNeighbours(), cf.Popular()):
+    for other in (cf.CosineNeighbours(), cf.Popular()):
         with pytest.raises(cf.NotSupported, match=r"cannot be told|no rmse"):
             cf.evaluate(other.fit(train), test, update=True, metrics=["rmse"])
     with pytest.raises(cf.NotFitted):
