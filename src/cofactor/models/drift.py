@@ -43,6 +43,7 @@ from cofactor.models.folding import join_users
 from cofactor.models.results import Explanation, Part, Recommendations
 from cofactor.ratings import Compressed, Ratings
 
+_OPTIONAL = ("network", "user_memory")  # stored where there is a network
 _AT_ONCE = 4096  # states held at a time
 _FEWEST = 20  # ratings in the window from which something can be learnt
 _MISSING = (
@@ -101,7 +102,7 @@ class TasteDrift(FactorModel):
         objective_: (epochs,) mean negative log-likelihood of the window after each epoch.
     """
 
-    rank: int = 12
+    rank: int = 16
     drift: Literal["none", "forgetting", "bins", "linear", "two-scale", "neural", "gru"] = "two-scale"
     items: Literal["bayes", "als"] = "bayes"
     reg: float = 1.0
@@ -109,7 +110,7 @@ class TasteDrift(FactorModel):
     sweeps: int = 15
     session: float = 6.0
     window: float = 0.25
-    epochs: int = 30
+    epochs: int = 60
     rate: float = 0.1
     hidden: int = 16
     solver: Literal["heun", "euler"] = "heun"
@@ -320,8 +321,8 @@ class TasteDrift(FactorModel):
         """
         self._check_fitted()
         view = copy.copy(self)
-        view._moment = None if at is None else int(seconds(at, 1)[0])
-        view._own = ratings
+        moment = None if at is None else int(seconds(at, 1)[0])
+        view.__dict__.update(_moment=moment, _own=ratings)
         return super(TasteDrift, view).recommend(user, n, exclude_seen, exclude, among, ratings=ratings)
 
     def _best_items(
@@ -502,6 +503,7 @@ class TasteDrift(FactorModel):
             "user_covariance": self._states.S.astype(np.float32),
             "user_memory": self._states.memory,
         }
+        arrays = {name: array for name, array in arrays.items() if name not in _OPTIONAL or array.size}
         facts |= {
             "present": self.present_,
             "new_item_bias": self._items.new_bias,
@@ -515,6 +517,7 @@ class TasteDrift(FactorModel):
         """See ``Model.restore``."""
         super().restore(user_ids, item_ids, arrays, facts)
         users, items, d = len(user_ids), len(item_ids), self.rank + 2
+        arrays = {"network": np.empty(0), "user_memory": np.empty((users, 0)), **arrays}
         whole = f"{users} users, {items} items, rank {self.rank} and drift {self.drift!r}"
         self.times_ = check_array(arrays, "ratings_times", (len(self.ratings_.indices),), "i8", whole)
         check_array(arrays, "item_factors", (items, self.rank), "f4", whole)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -124,24 +125,28 @@ def filter_piece(
     return state, jnp.sum(losses)
 
 
+@lru_cache(maxsize=8)
+def _compiled(rules: Rules, rank: int, adjoint: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Parameters, state, piece -> the loss and the state behind it; and the same with the slope of the loss."""
+
+    def along(raw: Raw, state: State | None, piece: Piece) -> tuple[Array, State]:
+        dynamics = dynamics_of(jnp, raw, rules.drift, rank)
+        if state is None:  # the first piece: gradients go to the prior, too
+            m, S = start(jnp, dynamics, _BATCH)
+            state = m, S, jnp.zeros((_BATCH, memory_size(dynamics.network)))
+        state, loss = filter_piece(dynamics, rules, adjoint, state, piece)
+        return loss, state
+
+    return jax.jit(along), jax.jit(jax.value_and_grad(along, has_aux=True))
+
+
 class Learner:
     """Goes along batches and learns."""
 
     def __init__(self, rules: Rules, rank: int, adjoint: str, rate: float, raw: Raw, steps: int) -> None:
         """From parameters ``raw``; the rate falls to a twentieth over so many steps."""
-        self.rules, self.rank = rules, rank
-        self.raw: Raw = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), raw)
-
-        def along(raw: Raw, state: State | None, piece: Piece) -> tuple[Array, State]:
-            dynamics = dynamics_of(jnp, raw, rules.drift, rank)
-            if state is None:  # the first piece: gradients go to the prior, too
-                m, S = start(jnp, dynamics, _BATCH)
-                state = m, S, jnp.zeros((_BATCH, memory_size(dynamics.network)))
-            state, loss = filter_piece(dynamics, rules, adjoint, state, piece)
-            return loss, state
-
-        self._loss = jax.jit(along)
-        self._slope = jax.jit(jax.value_and_grad(along, has_aux=True))
+        self.raw: Raw = {name: jnp.asarray(value, jnp.float32) for name, value in raw.items()}
+        self._loss, self._slope = _compiled(rules, rank, adjoint)
         falling = optax.cosine_decay_schedule(rate, max(steps, 1), 0.05)
         self._optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(falling))
         self._memory = self._optimizer.init(self.raw)
@@ -205,20 +210,20 @@ def learn(
         objective.append(epoch_loss)
         if callback is None:
             return False
-        model._publish(ratings, items, _as_numpy(raw, rules.drift, model.rank), objective)
+        model._publish(ratings, items, _as_numpy(raw, model.drift, model.rank), objective)
         return bool(callback(model, len(objective), epoch_loss))
 
     def cut_up(counts: NDArray[np.bool_], rules: Rules) -> list[list[Piece]]:
         return batches(known, sequences, rules, counts, model.truncate)
 
     with Progress(model.epochs * len(stages), "Learning", progress) as bar:
-        for rules, rate in stages:
-            middle = np.quantile(sequences.times[late], _LEARNT) if rules.drift in LEARNS_A_MEAN else np.inf
-            every = cut_up(late & (sequences.times < middle), rules)
-            judged = cut_up(late & (sequences.times >= middle), rules)
+        for stage, rate in stages:
+            middle = np.quantile(sequences.times[late], _LEARNT) if stage.drift in LEARNS_A_MEAN else np.inf
+            every = cut_up(late & (sequences.times < middle), stage)
+            judged = cut_up(late & (sequences.times >= middle), stage)
             if not every:
                 continue
-            learner = Learner(rules, model.rank, model.adjoint, rate, raw, model.epochs * len(every))
+            learner = Learner(stage, model.rank, model.adjoint, rate, raw, model.epochs * len(every))
             random = np.random.default_rng([model.seed, 5])
             best = (learner.loss(judged) if judged else np.inf, learner.raw)
             for _ in range(model.epochs):

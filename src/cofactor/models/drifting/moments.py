@@ -41,9 +41,10 @@ def _second(at: Any) -> int:
         return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
     if isinstance(at, (bool, np.bool_)) or not isinstance(at, (int, float, np.integer, np.floating)):
         raise BadParameter(f"at is {shorten(at)}, which is not a moment. {_ADVICE}")
-    if not np.isfinite(at):
+    number = float(at)
+    if not np.isfinite(number):
         raise BadParameter(f"at is {at}, which is not a moment. {_ADVICE}")
-    if abs(at) > LATEST:
+    if abs(number) > LATEST:
         raise BadParameter(f"at is {at}, beyond the year 5000: it looks like milliseconds. {_ADVICE}")
     return int(at)
 

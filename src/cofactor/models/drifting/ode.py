@@ -9,11 +9,11 @@ import jax.numpy as jnp
 
 from cofactor.models.drifting.dynamics import Array, Dynamics, Gap, field
 
-ADJOINTS = {
+ADJOINTS: dict[str, Any] = {
     "checkpoint": diffrax.RecursiveCheckpointAdjoint,
     "backsolve": diffrax.BacksolveAdjoint,
 }
-SOLVERS = {"heun": diffrax.Heun, "euler": diffrax.Euler}
+SOLVERS: dict[str, Any] = {"heun": diffrax.Heun, "euler": diffrax.Euler}
 
 
 def solve(dynamics: Dynamics, m: Array, gap: Gap, solver: str, steps: int, adjoint: str) -> Array:

@@ -86,6 +86,8 @@ def unpacked(arrays: Any, drift: str, rank: int, hidden: int) -> Dynamics:
         size = int(np.prod(shape))
         network[name] = arrays["network"][begin : begin + size].reshape(shape)
         begin += size
-    names = ("rates", "diffusion", "prior_variance", "prior_mean")
+    rates, diffusion, prior, mean = (
+        arrays[name] for name in ("rates", "diffusion", "prior_variance", "prior_mean")
+    )
     noise, item_noise = arrays["noise"]
-    return Dynamics(*(arrays[name] for name in names), noise, item_noise, network)
+    return Dynamics(rates, diffusion, prior, mean, noise, item_noise, network)
