@@ -110,7 +110,7 @@ class TasteDrift(FactorModel):
     sweeps: int = 15
     session: float = 6.0
     window: float = 0.25
-    epochs: int = 60
+    epochs: int = 25
     rate: float = 0.1
     hidden: int = 16
     solver: Literal["heun", "euler"] = "heun"

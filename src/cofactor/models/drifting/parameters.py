@@ -13,7 +13,7 @@ from cofactor.models.drifting.items import Items
 Raw: TypeAlias = dict[str, Any]
 
 # Days after which 1/e is left, in the beginning: of the fast bias, the slow bias, the factors.
-_DAYS = {"fast": 0.3, "slow": 500.0, "taste": 200.0}
+_DAYS = {"fast": 0.02, "slow": 500.0, "taste": 200.0}
 _SHARE = 0.25  # of the variance of a user's bias that is given to the fast one
 
 
