@@ -200,12 +200,20 @@ class TasteDrift(FactorModel):
             return found._replace(factors=np.pad(found.factors, ((0, 0), (0, self.rank - rank))))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of draws that have not settled: their mean is used
-            model = BayesianMF(rank=rank, seed=self.seed, threads=self.threads).fit(ratings, progress=False)
+            model = BayesianMF(
+                rank=rank,
+                seed=self.seed,
+                threads=self.threads,
+            ).fit(ratings, progress=False)
         return of_bayes(model, self.rank)
 
     def _publish(self, ratings: Ratings, items: Items, dynamics: Dynamics, objective: list[float]) -> None:
         """Go along all ratings, and be fitted."""
         times = times_of(ratings, "TasteDrift")
+        items = items._replace(  # as they are stored
+            factors=items.factors.astype(np.float32).astype(np.float64),
+            bias=items.bias.astype(np.float32).astype(np.float64),
+        )
         self._items, self.dynamics_ = items, dynamics
         self.ratings_, self.times_, self.scale_ = ratings.by_user, times, ratings.scale
         self.present_ = int(times.max())

@@ -8,7 +8,7 @@ from one piece to the one before, so that memory does not grow with the length o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
@@ -27,6 +27,7 @@ from cofactor.models.drifting.dynamics import (
     Gap,
     memory_size,
     moved,
+    network_shapes,
     observe,
     remember,
     spread,
@@ -143,8 +144,18 @@ def _compiled(rules: Rules, rank: int, adjoint: str) -> tuple[Callable[..., Any]
 class Learner:
     """Goes along batches and learns."""
 
-    def __init__(self, rules: Rules, rank: int, adjoint: str, rate: float, raw: Raw, steps: int) -> None:
-        """From parameters ``raw``; the rate falls to a twentieth over so many steps."""
+    def __init__(
+        self,
+        rules: Rules,
+        rank: int,
+        adjoint: str,
+        rate: float,
+        raw: Raw,
+        steps: int,
+        learnt: Collection[str],
+    ) -> None:
+        """From parameters ``raw``, of which some are ``learnt``; the rate falls to a twentieth over so many steps."""
+        self._learnt = learnt
         self.raw: Raw = {name: jnp.asarray(value, jnp.float32) for name, value in raw.items()}
         self._loss, self._slope = _compiled(rules, rank, adjoint)
         falling = optax.cosine_decay_schedule(rate, max(steps, 1), 0.05)
@@ -165,7 +176,7 @@ class Learner:
                 (more, state), found = self._slope(self.raw, state, piece)
                 slope = found if slope is None else jax.tree.map(jnp.add, slope, found)
                 loss, n = loss + float(more), n + inside
-            mean = jax.tree.map(lambda x, n=n: x / n, slope)
+            mean = {name: x / n if name in self._learnt else 0 * x for name, x in (slope or {}).items()}
             change, self._memory = self._optimizer.update(mean, self._memory, self.raw)
             self.raw = optax.apply_updates(self.raw, change)
             total, count = total + loss, count + n
@@ -194,7 +205,7 @@ def learn(
     """The dynamics of a ``TasteDrift``, learnt on the ratings from ``cut`` on, with items that are ``known`` before it,
     and the mean loss of each epoch.
 
-    First all but the network; then, where there is one, everything, on the earlier part of the window; the epoch that
+    First all but the network; then, where there is one, the network alone, on the earlier part of the window; the epoch that
     was best on its later part is kept, if any was better than none.
     """
     places = known.ids.positions(ratings.item_ids.array)[ratings.by_user.indices]
@@ -223,7 +234,9 @@ def learn(
             judged = cut_up(late & (sequences.times >= middle), stage)
             if not every:
                 continue
-            learner = Learner(stage, model.rank, model.adjoint, rate, raw, model.epochs * len(every))
+            network = network_shapes(stage.drift, model.rank + 2, model.hidden)
+            learnt = network or raw
+            learner = Learner(stage, model.rank, model.adjoint, rate, raw, model.epochs * len(every), learnt)
             random = np.random.default_rng([model.seed, 5])
             best = (learner.loss(judged) if judged else np.inf, learner.raw)
             for _ in range(model.epochs):
