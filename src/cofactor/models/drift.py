@@ -200,11 +200,7 @@ class TasteDrift(FactorModel):
             return found._replace(factors=np.pad(found.factors, ((0, 0), (0, self.rank - rank))))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of draws that have not settled: their mean is used
-            model = BayesianMF(
-                rank=rank,
-                seed=self.seed,
-                threads=self.threads,
-            ).fit(ratings, progress=False)
+            model = BayesianMF(rank=rank, seed=self.seed, threads=self.threads).fit(ratings, progress=False)
         return of_bayes(model, self.rank)
 
     def _publish(self, ratings: Ratings, items: Items, dynamics: Dynamics, objective: list[float]) -> None:
@@ -291,9 +287,10 @@ class TasteDrift(FactorModel):
             raise BadParameter(
                 f"{len(user_at)} users and {len(item_at)} items: predict takes pairs, so as many of each."
             )
-        asked = np.stack([user_at.astype(np.int64), seconds(at, len(user_at))])
-        moments, which = np.unique(asked, axis=1, return_inverse=True)
-        which = which.reshape(-1)
+        who, first = np.unique(user_at, return_inverse=True)
+        when, second = np.unique(seconds(at, len(user_at)), return_inverse=True)
+        pairs, which = np.unique(first.astype(np.int64) * len(when) + second, return_inverse=True)
+        moments = np.stack([who[pairs // len(when)], when[pairs % len(when)]])  # each user and moment once
         factors = np.empty((moments.shape[1], self.rank), np.float32)
         bias = np.empty(moments.shape[1], np.float32)
         for begin in range(0, len(bias), _AT_ONCE):
