@@ -264,7 +264,7 @@ def test_times_that_cannot_be_are_refused(table) -> None:
     model = small(epochs=0).fit(table)
     with pytest.raises(cf.BadParameter, match="fold_in needs the times"):
         model.fold_in(with_times(table, None))
-    with pytest.raises(cf.BadParameter, match="needs the times|milliseconds"):
+    with pytest.raises(cf.BadParameter, match=r"needs the times|milliseconds"):
         model.walk(with_times(table, table.times * 1000))
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from cofactor import kernels
@@ -221,19 +222,18 @@ class TasteDrift(FactorModel):
             told += float((np.log(step.variance) + step.surprise**2 / step.variance).sum()) / 2
         self._keep(states)
         self.objective_ = np.array(objective or [told / len(ratings)])
-        self._show()
+        self.mean_ = items.mean
+        self.item_factors_ = np.ascontiguousarray(items.factors, np.float32)
+        self.item_bias_ = items.bias.astype(np.float32)
+        self._show_users()
         self.user_ids_, self.item_ids_ = ratings.user_ids, ratings.item_ids
 
     def _keep(self, states: States) -> None:
         self._states = states
         self._states.S = states.S.astype(np.float32).astype(np.float64)  # as it is stored
 
-    def _show(self) -> None:
-        """The attributes of a ``FactorModel``, as of the present."""
-        items = self._items
-        self.mean_ = items.mean
-        self.item_factors_ = np.ascontiguousarray(items.factors, np.float32)
-        self.item_bias_ = items.bias.astype(np.float32)
+    def _show_users(self) -> None:
+        """The attributes of a ``FactorModel`` that are of users, as of the present."""
         m, _ = self._states.at(self.dynamics_, self._rules, np.full(len(self._states.m), self.present_))
         self.user_factors_, self.user_bias_ = _tastes(m)
         self.first_times_, self.last_times_ = self._states.first, self._states.last
@@ -383,16 +383,30 @@ class TasteDrift(FactorModel):
         now = np.full(len(rows.indices), self.present_)
         return _tastes(self._states_of(rows, now, np.full(len(rows), self.present_)).m)
 
-    def only_items(self, rows: Compressed | None = None, times: NDArray[np.int64] | None = None) -> Self:
-        """See ``FactorModel.only_items``; ``times`` (ratings,) are those of the ratings, if not the present."""
-        other = super().only_items(rows)
+    def only_items(
+        self, rows: Compressed | None = None, times: NDArray[np.int64] | None = None, now: int | None = None
+    ) -> Self:
+        """See ``FactorModel.only_items``; without ``times`` the ratings count as given at the present."""
+        other = super().only_items()
+        if rows is not None:
+            other.user_ids_ = IdMap(pa.array(map(str, range(len(rows))), pa.large_string()))
+            other.ratings_ = rows
         other.times_ = np.full(len(other.ratings_.indices), self.present_) if times is None else times
-        other.present_ = max(self.present_, int(other.times_.max(initial=self.present_)))
-        other._keep(
-            other._states_of(other.ratings_, other.times_, np.full(len(other.ratings_), other.present_))
-        )
-        other._show()
+        other.present_ = max(self.present_ if now is None else now, int(other.times_.max(initial=-LATEST)))
+        when = np.full(len(other.ratings_), other.present_)
+        other._keep(other._states_of(other.ratings_, other.times_, when))
+        other._show_users()
         return other
+
+    def _order_items(self, places: NDArray[Any]) -> None:
+        super()._order_items(places)
+        items = self._items
+        self._items = items._replace(
+            ids=self.item_ids_,
+            factors=items.factors[places],
+            bias=items.bias[places],
+            unsure=items.unsure[places],
+        )
 
     def fold_in(self, ratings: Ratings) -> Self:
         """See ``Model.fold_in``: each user's ratings, old and new, are gone along in the order of time.
@@ -429,7 +443,7 @@ class TasteDrift(FactorModel):
             self._states_of(rows, taken(folded.ratings_, folded.times_, joined.new_at), when),
         )
         folded._keep(states)
-        folded._show()
+        folded._show_users()
         return folded
 
     # -- explanation ---------------------------------------------------------------------------

@@ -184,8 +184,14 @@ class FactorModel(ScoringModel):
             )
         return factors, bias
 
-    def only_items(self, rows: Compressed | None = None) -> Self:
-        """A model of the same items that knows no user, or users "0", "1" … with these ratings; arrays are shared."""
+    def only_items(
+        self, rows: Compressed | None = None, times: NDArray[np.int64] | None = None, now: int | None = None
+    ) -> Self:
+        """A model of the same items that knows no user, or users "0", "1" … with these ratings; arrays are shared.
+
+        ``times`` (ratings,) says when they were given and ``now`` which moment it is, in Unix seconds: to a model whose
+        users drift; to others it is all one.
+        """
         self._check_fitted()
         if rows is None:
             rows = Compressed(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
@@ -194,6 +200,18 @@ class FactorModel(ScoringModel):
         other.user_factors_, other.user_bias_ = self.solve_users(rows)
         other.ratings_ = rows
         return other
+
+    def with_text_items(self) -> Self:
+        """The same item side with ids that are text, in their order, which is another one; knows no user."""
+        other = self.only_items()
+        texts = pa.array([str(raw) for raw in self.item_ids_.array.to_pylist()], pa.large_string())
+        other.item_ids_, order = IdMap.encode(texts)
+        other._order_items(np.argsort(order))
+        return other
+
+    def _order_items(self, places: NDArray[Any]) -> None:
+        """Put the items in another order: that at ``places[0]`` first."""
+        self.item_factors_, self.item_bias_ = self.item_factors_[places], self.item_bias_[places]
 
     def fold_in(self, ratings: Ratings) -> Self:
         """See ``Model.fold_in``: one small ridge regression a user, the same that fitted the others."""

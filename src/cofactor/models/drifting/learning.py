@@ -205,8 +205,8 @@ def learn(
     """The dynamics of a ``TasteDrift``, learnt on the ratings from ``cut`` on, with items that are ``known`` before it,
     and the mean loss of each epoch.
 
-    First all but the network; then, where there is one, the network alone, on the earlier part of the window; the epoch that
-    was best on its later part is kept, if any was better than none.
+    First all but the network; then, where there is one, the network alone, on the earlier part of the window; the epoch
+    that was best on its later part is kept, if any was better than none.
     """
     places = known.ids.positions(ratings.item_ids.array)[ratings.by_user.indices]
     sequences = Sequences.of(ratings.by_user.indptr, places, ratings.values, ratings.times)
