@@ -13,7 +13,7 @@ import copy
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +44,9 @@ from cofactor.models.folding import join_users
 from cofactor.models.results import Explanation, Part, Recommendations
 from cofactor.ratings import Compressed, Ratings
 
+if TYPE_CHECKING:
+    from cofactor.figures import Picture
+
 _OPTIONAL = ("network", "user_memory")  # stored where there is a network
 _AT_ONCE = 4096  # states held at a time
 _FEWEST = 20  # ratings in the window from which something can be learnt
@@ -59,9 +62,10 @@ class UserDrift:
 
     Attributes:
         user: whose.
-        times: (moments,) Unix seconds, ascending; at the moment of a rating twice: before and after it.
-        mean, std: (moments, d) of the fast bias, the slow bias and the factors.
-        rated: (ratings,) Unix seconds of the user's ratings.
+        times: (moments,) Unix seconds, ascending; of a rating also the second before it.
+        mean, std: (moments, rank + 2) of the fast bias, the slow bias and the factors.
+        bias, bias_std: (moments,) of both biases together: by how much the user rates above others.
+        rated: (ratings,) Unix seconds of the user's ratings, each once.
     """
 
     user: Id
@@ -71,6 +75,12 @@ class UserDrift:
     bias: NDArray[np.float64]
     bias_std: NDArray[np.float64]
     rated: NDArray[np.int64]
+
+    def picture(self) -> Picture:
+        """The level of the user over time, with its 90 % band and a mark at each rating."""
+        from cofactor.figures import Picture, drift
+
+        return Picture.of(drift(self.times, [("level", self.bias, self.bias_std)], self.rated))
 
 
 @dataclass(eq=False)
