@@ -1,12 +1,12 @@
-"""What time adds: predictions of ratings as they arrive, from means and biases up to a network in a differential equation.
+"""What time adds: ratings predicted as they arrive, from means and biases up to a network in a differential equation.
 
     python benchmarks/drift.py --data FOLDER
 
 The latest fifth of the ratings is test, in the order of time. "Told": each test rating is predicted from what came
-before its second, and then the model is told of it (``cf.evaluate(..., update=True)``). All rungs of ``TasteDrift`` have
-the same item factors, from the training part alone, for each seed. Settings were chosen inside the training part, by
-the error on its latest fifth: ``--choose`` repeats it. Errors are means over the seeds; intervals hold 95 % of what comes
-out where users are drawn anew, of the ratio of two errors on the same users, squared errors averaged over the seeds.
+before its second, and then the model is told of it (``cf.evaluate(..., update=True)``). All rungs of ``TasteDrift``
+have the same item factors, from the training part alone, for each seed. ``--choose`` tells the error of other ranks and
+regularizations on the latest fifth of the training part. Errors are means over the seeds; intervals hold 95 % of what
+comes out where users are drawn anew, of the ratio of two errors on the same users, squared errors averaged over seeds.
 
 Then what must hold of the equation itself: gradients through the solver by checkpoints, by the adjoint equation, and by
 finite differences, and the order of the solvers.
