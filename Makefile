@@ -7,4 +7,4 @@ demo:  ## the main job on the bundled data
 	.venv/bin/cofactor demo
 
 bench:  ## quick looks at every claim; COFACTOR_DATA names the folder with the public data sets
-	for script in accuracy calibration peers neighbours ranking roofline reading startup scale serve; do .venv/bin/python benchmarks/$$script.py --quick || exit 1; done
+	for script in accuracy calibration drift peers neighbours ranking roofline reading startup scale serve; do .venv/bin/python benchmarks/$$script.py --quick || exit 1; done

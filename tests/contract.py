@@ -190,9 +190,7 @@ def check_recommend_for_somebody_new(make: Maker, ratings: Ratings) -> None:
     assert not set(own) & {r.item for r in listed}
     assert len(listed) == len(model.item_ids_) - len(own)
     assert [*model.recommend(ratings=list(own.items()), n=100)] == [*listed]
-    one = Ratings.from_positions(
-        *_encoded([7, 7, 7], list(own)), np.array(list(own.values()), np.float32), scale=ratings.scale
-    )
+    one = _given([7, 7, 7], list(own), list(own.values()), ratings)
     assert [*model.recommend(ratings=one, n=100)] == [*listed]
     # The same as being added to the model and asking then
     folded = model.fold_in(one)
@@ -251,11 +249,7 @@ def check_fold_in(make: Maker, ratings: Ratings) -> None:
     model = make().fit(ratings)
     users = ratings.user_ids.array.to_pylist()
     before = outcome(model, ratings)
-    new = Ratings.from_positions(
-        *_encoded([5, 5, 5, 99999, 99999], ["i001", "i002", "i007", "i007", "i030"]),
-        np.array([5, 4, 1, 2, 5], np.float32),
-        scale=ratings.scale,
-    )
+    new = _given([5, 5, 5, 99999, 99999], ["i001", "i002", "i007", "i007", "i030"], [5, 4, 1, 2, 5], ratings)
     folded = model.fold_in(new)
     assert folded is not model
     assert set(folded.user_ids_.array.to_pylist()) == {5, *users, 99999}
@@ -269,23 +263,19 @@ def check_fold_in(make: Maker, ratings: Ratings) -> None:
     known = users[4]
     mine = set(ratings.items.filter(_equal(ratings.users, known)).to_pylist())
     fresh = next(i for i in ratings.item_ids.array.to_pylist() if i not in mine)
-    more = model.fold_in(
-        Ratings.from_positions(*_encoded([known], [fresh]), np.array([1], np.float32), scale=ratings.scale)
-    )
+    more = model.fold_in(_given([known], [fresh], [1], ratings))
     assert not (mine | {fresh}) & {r.item for r in more.recommend(known, n=1000)}
     assert len(more.user_ids_) == len(users)
     others = np.asarray(_equal(ratings.users, known)) == 0
     assert_array_equal(outcome(more, ratings)[others], before[others])
     with pytest.warns(UserWarning, match="1 of 3 ratings"):
-        model.fold_in(
-            Ratings.from_positions(*_encoded([1, 1, 1], ["i001", "i002", "zz"]), np.ones(3, np.float32))
-        )
+        model.fold_in(_given([1, 1, 1], ["i001", "i002", "zz"], [1, 1, 1], ratings))
     with pytest.raises(cf.UnknownItem, match="None of the 1"):
-        model.fold_in(Ratings.from_positions(*_encoded([1], ["zz"]), np.ones(1, np.float32)))
+        model.fold_in(_given([1], ["zz"], [1], ratings))
     with pytest.raises(cf.BadParameter):
         model.fold_in("ratings.csv")  # type: ignore[arg-type]
     with pytest.raises(cf.BadParameter, match="string"):
-        model.fold_in(Ratings.from_positions(*_encoded(["1"], ["i001"]), np.ones(1, np.float32)))
+        model.fold_in(_given(["1"], ["i001"], [1], ratings))
 
 
 def check_unknown_ids(make: Maker, ratings: Ratings) -> None:
@@ -320,7 +310,7 @@ def check_extremes(make: Maker, ratings: Ratings) -> None:
         ([1, 2, 3, 4, 5], ["a"] * 5, [1, 2, 3, 4, 5]),
         ([1, 1, 2, 2], ["a", "b", "a", "b"], [3, 3, 3, 3]),
     ):
-        tiny = Ratings.from_positions(*_encoded(users, items), np.array(values, np.float32))
+        tiny = _given(users, items, values)
         model = make()
         if "rank" in model.get_params():
             model.set_params(rank=1)
@@ -355,6 +345,13 @@ def _equal(column, value):
     import pyarrow.compute as pc
 
     return pc.equal(column, value)
+
+
+def _given(users, items, values, among: Ratings | None = None) -> Ratings:
+    """Ratings given at the latest moment that there is in others, on their scale."""
+    times = np.full(len(values), 1_400_000_000 if among is None else among.times.max())
+    scale = None if among is None else among.scale
+    return Ratings.from_positions(*_encoded(users, items), np.array(values, np.float32), times, scale)
 
 
 def _encoded(users, items):

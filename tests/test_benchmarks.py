@@ -49,6 +49,7 @@ def run(script, *arguments, **environment):
         "neighbours.py",
         "serve.py",
         "calibration.py",
+        "drift.py",
     ],
 )
 def test_the_json_object(script, data):

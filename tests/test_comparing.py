@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import cofactor as cf
-from cofactor.comparing import usual_models
+from cofactor.comparing import models_in_time, usual_models
 from cofactor.models import MODELS
+from cofactor.models.drifting.dynamics import DRIFTS
 from cofactor.ratings import Ratings
 from tests.conftest import make_ratings
 
@@ -23,7 +24,7 @@ def found(table) -> cf.Comparison:
 
 
 def test_all_models_compete(found):
-    assert {type(entry.model).__name__ for entry in found.entries} == set(MODELS)
+    assert {type(entry.model).__name__ for entry in found.entries} == set(MODELS) - {"TasteDrift"}
     errors = [entry.evaluation.rmse for entry in found.entries]
     known = [error for error in errors if error is not None]
     assert known == sorted(known)
@@ -48,6 +49,40 @@ def test_models_of_ones_own(table):
     assert "ndcg@5" in found.table.column_names
     assert found.table["rmse"].to_pylist()[-1] is None
     assert not any("leaks" in note for note in found.notes)
+
+
+def test_by_time_models_are_told_of_the_test_ratings(table):
+    mine = {
+        "ALS": cf.ALS(rank=2),
+        "slopes": cf.LineBaseline(),
+        "alike": cf.CosineNeighbours(),
+        "none": cf.Popular(),
+    }
+    found = cf.compare(table, mine, by="time", bootstrap=0)
+    train, test = cf.split(table, 0.1, "time")
+    told = {entry.name: entry.told for entry in found.entries}
+    assert told["alike"] is told["none"] is None
+    model = cf.ALS(rank=2).fit(train)
+    assert told["ALS"].rmse == pytest.approx(cf.evaluate(model, test, update=True).rmse, rel=1e-6)
+    assert found.table["rmse_told"].to_pylist().count(None) == 2
+    assert "RMSE told" in str(found)
+    ordered = [entry.rmse for entry in found.entries[:-1]]
+    assert ordered == sorted(ordered)
+    assert "rmse_told" not in cf.compare(table, {"a": cf.Baseline()}, bootstrap=0).table.column_names
+
+
+def test_all_that_drifts_competes_by_time(table, monkeypatch):
+    found = models_in_time(table)
+    assert set(usual_models(table)) < set(found)
+    drifting = [model for model in found.values() if isinstance(model, cf.TasteDrift)]
+    for model in drifting:
+        model.check_parameters(table.n_items)
+    assert {(model.drift, model.gaps) for model in drifting} == {
+        *((drift, "true") for drift in DRIFTS),
+        ("neural", "shuffled"),
+    }
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert set(models_in_time(table)) == set(usual_models(table))
 
 
 def test_it_tells_what_it_found(found):

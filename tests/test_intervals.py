@@ -247,3 +247,22 @@ def test_strategies_that_are_none(sure) -> None:
     for given in ({"strategy": "greedy"}, {"strategy": "ucb", "width": -1}, {"strategy": "ucb", "seed": -1}):
         with pytest.raises(cf.BadParameter, match=r"strategy|width|seed"):
             sure.recommend(user, **given)
+
+
+@pytest.mark.parametrize("model", [cf.ALS(rank=3), cf.BayesianMF(rank=3, burn_in=5, samples=8)])
+def test_items_named_by_text_are_as_sure_in_their_new_order(model) -> None:
+    """9 comes before 10, but "10" before "9"."""
+    rng = np.random.default_rng(0)
+    known = rng.random((50, 30)) < 0.4
+    ids = cf.ids.IdMap(np.arange(50)), cf.ids.IdMap(np.arange(30))
+    at = [a.astype(np.int32) for a in np.nonzero(known)]
+    values = rng.integers(1, 6, len(at[0])).astype(np.float32)
+    model.fit(Ratings.from_positions(*ids, *at, values, None, (1.0, 5.0)))
+    own = {3: 5.0, 9: 1.0, 10: 4.0, 21: 2.0}
+    found = []
+    for items, name in ((model, int), (model.only_items().with_text_items(), str)):
+        table = {"user": ["new"] * 4, "item": [name(k) for k in own], "rating": [*own.values()]}
+        one = items.only_items().fold_in(cf.read_ratings(pa.table(table), scale=(1, 5)))
+        found.append(one.predict(["new"] * 30, [name(k) for k in range(30)], return_std=True))
+    for a, b in zip(*found):
+        assert_allclose(a, b, rtol=1e-5)

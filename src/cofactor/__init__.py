@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cofactor.models.baseline import Baseline
     from cofactor.models.bayes import BayesianMF
     from cofactor.models.descent import SGD
+    from cofactor.models.drift import TasteDrift
     from cofactor.models.line import LineBaseline
     from cofactor.models.neighbours import CosineNeighbours
     from cofactor.models.ordinal import OrdinalMF
@@ -72,6 +73,7 @@ _HOME = {
     "Recommendations": "models.results",
     "SGD": "models.descent",
     "SingularSystem": "errors",
+    "TasteDrift": "models.drift",
     "Tuning": "tuning",
     "UnknownItem": "errors",
     "UnknownUser": "errors",
@@ -118,6 +120,7 @@ __all__ = [
     "Ratings",
     "Recommendations",
     "SingularSystem",
+    "TasteDrift",
     "Tuning",
     "UnknownItem",
     "UnknownUser",

@@ -39,7 +39,8 @@ class Evaluation:
         strata: ``"known user and item"``, ``"new user"`` (of a known item), ``"new item"`` (of a known user) and
             ``"new user and item"`` share out the test ratings by what the model knows; ``"few ratings"`` and
             ``"many ratings"`` those of known users, who have below, or at least, the median number of ratings
-            among the model's users.
+            among the model's users. Evaluated with ``update``, also by the time since the user's last rating that the
+            model or the test ratings know: ``"first rating"``, ``"gap below 6 h"``, ``"6 h to 1 day"`` and so on.
         calibration: the predictions in bins of equal width over the scale.
         notes: what to know about these figures, in sentences.
         model: the kind of model.
@@ -142,6 +143,7 @@ def evaluate(
     bootstrap: int = 1000,
     seed: int = 0,
     progress: bool | None = None,
+    update: bool = False,
 ) -> Evaluation:
     """How good a fitted model is on ``test``: ratings that it has not learnt from.
 
@@ -159,11 +161,18 @@ def evaluate(
     model tested on the same users. With fewer than two users there is no interval; nor has ``coverage`` or ``gini``
     one, since a list drawn twice adds nothing to them.
 
+    With ``update`` the test ratings are walked in the order of time: each is predicted from what the model has
+    learnt and from the user's test ratings of earlier seconds, and then the model is told of it, by folding the user
+    in or, of ``TasteDrift``, by the Gaussian update. Ratings that a user gave in the same second are all predicted
+    from before it. The model itself stays as it is. There are errors then and no ranked lists, and strata by the time
+    since the user's last rating beside the others.
+
     ``metrics`` names the ones wanted, as ``"ndcg"`` or ``"ndcg@10"``; all if None. Without any of lists, none are
     asked of the model. ``progress`` shows a bar on stderr, as ``fit`` does.
 
     Raises ``NotFitted``; ``BadParameter`` for anything out of range, and where the ids of ``test`` are of another
-    kind than the model's; ``NotSupported`` where ``rmse`` or ``mae`` is asked by name of a model that only ranks.
+    kind than the model's, or where ``update`` meets ratings without times; ``NotSupported`` where ``rmse`` or ``mae``
+    is asked by name of a model that only ranks, or ``update`` of one that cannot be told of single ratings.
     """
     if not isinstance(model, Model):
         raise BadParameter(
@@ -177,7 +186,11 @@ def evaluate(
     k = check_whole("k", k, 1)
     check_whole("bootstrap", bootstrap, 0)
     check_whole("seed", seed, 0)
+    if not isinstance(update, (bool, np.bool_)):
+        raise BadParameter(f"update is {update!r}; give True to tell the model of test ratings, or False.")
     wanted = _wanted(metrics, k, model)
+    if update:
+        wanted = _errors_alone(wanted, metrics)
     relevant = _threshold(relevant, getattr(model, "scale_", test.scale))
     trial = Trial(model, test)
     notes = trial.notes()
@@ -187,7 +200,11 @@ def evaluate(
     if not wanted.isdisjoint(ERRORS) and not model.predicts_ratings:
         notes.append(f"{type(model).__name__} ranks and predicts no ratings: there is no rmse, no mae.")
     elif not wanted.isdisjoint(ERRORS):
-        predicted = np.asarray(model.predict(test.users, test.items, clip=True), np.float64)
+        predicted = (
+            np.clip(model.walk(test), *getattr(model, "scale_", test.scale))
+            if update
+            else np.asarray(model.predict(test.users, test.items, clip=True), np.float64)
+        )
         miss = predicted - test.values
         if not np.isfinite(miss).all():
             raise BadParameter(
@@ -219,7 +236,7 @@ def evaluate(
     return Evaluation(
         metrics=values,
         intervals=intervals,
-        strata=trial.strata(sums, predicted),
+        strata=trial.strata(sums, predicted) | (trial.strata_of_gaps(predicted) if update else {}),
         calibration=() if predicted is None else calibrate(predicted, test),
         notes=tuple(notes),
         model=type(model).__name__,
@@ -254,6 +271,16 @@ def _wanted(metrics: Iterable[str] | None, k: int, model: Model) -> set[str]:
     if not wanted:
         raise BadParameter(f"metrics is empty; give some of {', '.join(METRICS)}, or None for all.")
     return wanted
+
+
+def _errors_alone(wanted: set[str], metrics: Any) -> set[str]:
+    """What of ``wanted`` there is where the model is told of the test ratings."""
+    if metrics is not None and not wanted <= set(ERRORS):
+        raise BadParameter(
+            f"With update there are {' and '.join(ERRORS)} alone: a list would be of one moment, and the test "
+            f"ratings are of many. Leave {', '.join(sorted(wanted - set(ERRORS)))} out, or evaluate without update."
+        )
+    return wanted & set(ERRORS)
 
 
 def _threshold(relevant: Any, scale: tuple[float, float]) -> float:

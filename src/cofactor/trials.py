@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cofactor import metrics as of
 from cofactor.models.base import Model
+from cofactor.models.walking import by_round, in_time, rounds
 from cofactor.progress import Progress
 from cofactor.ratings import Compressed, Ratings
 
@@ -20,6 +21,9 @@ LEVEL = 0.95  # of the intervals
 
 _BATCH = 4096  # users whose lists are asked for at a time
 _BINS = 10  # of predictions, for calibration
+_DAY = 86_400
+_GAPS = (_DAY // 4, _DAY, 7 * _DAY, 28 * _DAY)  # seconds between strata
+_GAP_NAMES = ("gap below 6 h", "6 h to 1 day", "1 to 7 days", "7 to 28 days", "28 days or more")
 
 Floats: TypeAlias = NDArray[np.float64]
 Sums: TypeAlias = dict[str, tuple[Floats, Floats]]
@@ -179,6 +183,27 @@ class Trial:
             few[self.known] = counts[self.users[self.known]] < np.median(counts)
             for name, who in (("few ratings", few), ("many ratings", (self.users >= 0) & ~few)):
                 found[name] = self._stratum(who[test.user_positions], predicted, who, sums)
+        return found
+
+    def strata_of_gaps(self, predicted: Floats | None) -> dict[str, Stratum]:
+        """Test ratings by the time since the user's last rating before that second, in test or known to the model."""
+        test, users = self.test, self.test.user_positions
+        times = in_time(test, "A walk")
+        last = np.full(test.n_users, -np.inf)  # of a model that keeps no times only test tells
+        known = getattr(self.model, "last_times_", None)
+        if known is not None:
+            last[self.known] = known[self.users[self.known]]
+        gaps = np.empty(len(test))
+        for places in by_round(test):
+            gaps[places] = times[places] - last[users[places]]
+            last[users[places]] = times[places]
+        new = (self.users < 0)[users] & (rounds(test) == 0)
+        unknown = ~new & ~np.isfinite(gaps)
+        found = {"first rating": self._stratum(new, predicted)}
+        if unknown.any():
+            found["first rating in test"] = self._stratum(unknown, predicted)
+        for low, high, name in zip((-np.inf, *_GAPS), (*_GAPS, np.inf), _GAP_NAMES):
+            found[name] = self._stratum((low <= gaps) & (gaps < high), predicted)
         return found
 
     def _stratum(

@@ -292,3 +292,54 @@ def test_sgd_and_baseline_answer_as_well() -> None:
             why = it["explanation"]
             total = why["mean"] + why["user_adds"] + why["item_adds"] + sum(p["adds"] for p in why["parts"])
             assert total == pytest.approx(it["score"], abs=1e-4)
+
+
+def test_somebody_whose_taste_drifts_is_answered_for_now() -> None:
+    """A rating of today counts for more than the same one of long ago; with no times all are of today."""
+    import time
+
+    model = cf.TasteDrift(rank=2, items="als", drift="linear", epochs=0).fit(make_ratings())
+    snapshot = snapshot_of(model)
+    own = {f"i{j:03d}": 5.0 for j in range(4)}
+    now = time.time_ns() // 1000
+    year = 365 * 86_400 * 1_000_000
+
+    def score(times: dict[str, int] | None) -> float:
+        return predict(snapshot, own, ["i020"], times)[0]["score"]
+
+    fresh, old = score(dict.fromkeys(own, now)), score(dict.fromkeys(own, now - 5 * year))
+    assert fresh == pytest.approx(score(None), abs=1e-4)
+    middle = model.mean_ + float(model.item_bias_[20])
+    assert abs(old - middle) < abs(fresh - middle)
+    answer = recommend(snapshot, own, Wish(3, explain=True), None, dict.fromkeys(own, now - year))
+    for it in answer["items"]:
+        why = it["explanation"]
+        total = why["mean"] + why["user_adds"] + why["item_adds"] + sum(part["adds"] for part in why["parts"])
+        assert total == pytest.approx(it["score"], abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["ALS", "BayesianMF", "TasteDrift"])
+def test_item_ids_become_text_in_any_model(kind: str) -> None:
+    """9 comes after 10 as text: every array of items goes along."""
+    ratings = make_ratings()
+    table = ratings.to_arrow()
+    numbers = [int(raw[1:]) for raw in table["item"].to_pylist()]
+    import pyarrow as pa
+
+    given = cf.read_ratings(table.set_column(1, "item", pa.array(numbers)), scale=(1, 5))
+    settings = {
+        "ALS": {},
+        "BayesianMF": {"burn_in": 2, "samples": 3},
+        "TasteDrift": {"items": "als", "epochs": 0},
+    }[kind]
+    model = getattr(cf, kind)(rank=2, **settings).fit(given)
+    some = given.select(given.user_positions < 5)
+    text = some.to_arrow().set_column(1, "item", pa.array([str(i) for i in some.items.to_pylist()]))
+    new = cf.read_ratings(text, scale=(1, 5))
+    folded, other = model.only_items().with_text_items(), model.only_items()
+    shown = folded.recommend(ratings=dict(zip(new.items.to_pylist()[:9], new.values[:9].tolist())), n=5)
+    wanted = other.recommend(
+        ratings=dict(zip([int(i) for i in new.items.to_pylist()[:9]], new.values[:9].tolist())), n=5
+    )
+    assert [int(item) for item in shown.items.to_pylist()] == wanted.items.to_pylist()
+    np.testing.assert_allclose(shown.scores, wanted.scores, rtol=1e-5)

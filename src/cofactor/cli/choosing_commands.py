@@ -82,8 +82,14 @@ def compare(
     file: opt.RatingsFile,
     output: Page = Path("cofactor-compare.html"),
     holdout: Annotated[float, typer.Option(metavar="SHARE", help="Ratings held out to measure.")] = 0.1,
-    split: Annotated[
-        str, typer.Option(metavar="HOW", help="Hold out at random, of each user, or the latest by time.")
+    by: Annotated[
+        str,
+        typer.Option(
+            "--by",
+            "--split",
+            metavar="HOW",
+            help="Hold out at random, of each user, or the latest by time, where all that drifts competes.",
+        ),
     ] = "random",
     k: Annotated[int, typer.Option("-k", metavar="N", help="Length of the lists.")] = 10,
     seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
@@ -101,14 +107,14 @@ def compare(
     \b
     Example:
       cofactor compare ratings.csv
-      cofactor compare ratings.csv --split time -k 20
+      cofactor compare ratings.csv --by time -k 20
     """
     from cofactor.cli.jobs import compare_models
 
     found = compare_models(
         file,
         output,
-        {"holdout": holdout, "by": split, "k": k, "seed": seed},
+        {"holdout": holdout, "by": by, "k": k, "seed": seed},
         reading=opt.reading(user, item, rating, timestamp, no_timestamp, sep, scale),
     )
     if as_json:

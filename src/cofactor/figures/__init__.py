@@ -9,6 +9,7 @@ from cofactor.figures.choosing import (
     tuning_picture,
 )
 from cofactor.figures.drawing import Picture
+from cofactor.figures.drift import drift
 from cofactor.figures.fit import calibration, distribution, errors, objective, waterfall
 from cofactor.figures.items import item_map
 
@@ -20,6 +21,7 @@ __all__ = [
     "comparison_bars",
     "comparison_seconds",
     "distribution",
+    "drift",
     "errors",
     "item_map",
     "numbers",

@@ -5,6 +5,7 @@ from cofactor.models.base import Model
 from cofactor.models.baseline import Baseline
 from cofactor.models.bayes import BayesianMF
 from cofactor.models.descent import SGD
+from cofactor.models.drift import TasteDrift
 from cofactor.models.line import LineBaseline
 from cofactor.models.neighbours import CosineNeighbours
 from cofactor.models.ordinal import OrdinalMF
@@ -13,7 +14,17 @@ from cofactor.models.results import Explanation, Neighbour, Part, Recommendation
 
 MODELS: dict[str, type[Model]] = {
     model.__name__: model
-    for model in (ALS, Baseline, BayesianMF, CosineNeighbours, LineBaseline, OrdinalMF, Popular, SGD)
+    for model in (
+        ALS,
+        Baseline,
+        BayesianMF,
+        CosineNeighbours,
+        LineBaseline,
+        OrdinalMF,
+        Popular,
+        SGD,
+        TasteDrift,
+    )
 }
 
 __all__ = [
@@ -32,4 +43,5 @@ __all__ = [
     "Popular",
     "Recommendation",
     "Recommendations",
+    "TasteDrift",
 ]

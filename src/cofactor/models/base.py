@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.errors import BadParameter, NotFitted
+from cofactor.errors import BadParameter, NotFitted, NotSupported
 from cofactor.ids import Id, IdMap, Ids
 from cofactor.models.results import Explanation, Recommendations
 from cofactor.ratings import Ratings
@@ -141,6 +141,18 @@ class Model(ABC):
     @abstractmethod
     def explain(self, user: Id, item: Id) -> Explanation:
         """The score of one item for one user as a sum of parts. Raises ``UnknownUser``, ``UnknownItem``."""
+
+    def walk(self, test: Ratings) -> NDArray[np.float64]:
+        """Predictions (ratings,) of ``test``, in its order, as time goes by: each is made from what the model has
+        learnt and from the user's ratings in ``test`` of earlier seconds. The model itself does not change.
+
+        Raises ``BadParameter`` without times, ``NotSupported`` of a model that cannot be told of single ratings.
+        """
+        self._check_fitted()
+        raise NotSupported(
+            f"{type(self).__name__} cannot be told of ratings one by one. Evaluate it without update, or take a model "
+            f"of factors, such as ALS."
+        )
 
     @abstractmethod
     def fold_in(self, ratings: Ratings) -> Self:

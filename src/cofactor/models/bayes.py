@@ -343,9 +343,17 @@ class BayesianMF(_Sampled):
         weights = np.ascontiguousarray(self._weights[used, draw * size : (draw + 1) * size])
         return Description(rated(rows), (len(used),)).times(weights, self.threads)
 
-    def only_items(self, rows: Compressed | None = None) -> Self:
+    def _order_items(self, places: NDArray[Any]) -> None:
+        super()._order_items(places)
+        self._item_biases = self._item_biases[places]
+        if len(self._weights):
+            self._weights = self._weights[places]
+
+    def only_items(
+        self, rows: Compressed | None = None, times: NDArray[np.int64] | None = None, now: int | None = None
+    ) -> Self:
         """See ``FactorModel.only_items``."""
-        other = super().only_items(rows)
+        other = super().only_items(rows, times, now)
         other._user_biases = other._drawn_users(other.ratings_)[1]
         return other
 

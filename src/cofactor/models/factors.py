@@ -19,6 +19,7 @@ from cofactor.models.factor_state import FLOATS, check_state
 from cofactor.models.folding import merge_users, replace_rows
 from cofactor.models.results import Explanation, Part, Recommendations
 from cofactor.models.scoring import ScoringModel
+from cofactor.models.walking import Tastes, walk_by_folding
 from cofactor.ratings import Compressed, Ratings
 
 
@@ -188,10 +189,15 @@ class FactorModel(ScoringModel):
             )
         return factors, bias
 
-    def only_items(self, rows: Compressed | None = None) -> Self:
+    def only_items(
+        self, rows: Compressed | None = None, times: NDArray[np.int64] | None = None, now: int | None = None
+    ) -> Self:
         """A model of the same items that knows no user, or users with these ratings; arrays are shared.
 
         The users are "0", "1" and so on, with zeros before them where the last has more digits: "00" to "39".
+
+        ``times`` (ratings,) says when they were given and ``now`` which moment it is, in Unix seconds: to a model whose
+        users drift; to others it is all one.
         """
         self._check_fitted()
         if rows is None:
@@ -203,6 +209,18 @@ class FactorModel(ScoringModel):
         other.user_factors_, other.user_bias_ = self.solve_users(rows)
         other.ratings_ = rows
         return other
+
+    def with_text_items(self) -> Self:
+        """The same item side with ids that are text, in their order, which is another one; knows no user."""
+        other = self.only_items()
+        texts = pa.array([str(raw) for raw in self.item_ids_.array.to_pylist()], pa.large_string())
+        other.item_ids_, order = IdMap.encode(texts)
+        other._order_items(np.argsort(order))
+        return other
+
+    def _order_items(self, places: NDArray[Any]) -> None:
+        """Put the items in another order: that at ``places[0]`` first."""
+        self.item_factors_, self.item_bias_ = self.item_factors_[places], self.item_bias_[places]
 
     def fold_in(self, ratings: Ratings) -> Self:
         """See ``Model.fold_in``: one small ridge regression a user, the same that fitted the others."""
@@ -220,6 +238,25 @@ class FactorModel(ScoringModel):
         folded.user_factors_[new_at], folded.user_bias_[new_at] = factors, bias
         folded.ratings_ = replace_rows(self.ratings_, old_at, merged, new_at)
         return folded
+
+    def walk(self, test: Ratings) -> NDArray[np.float64]:
+        """See ``Model.walk``: a user is folded in anew after each second in which they rated something."""
+        self._check_fitted()
+
+        def predict(users: NDArray[np.int32], items: NDArray[np.int32], tastes: Tastes) -> NDArray[Any]:
+            return kernels.predict(
+                users, items, *tastes, self.item_factors_, self.item_bias_, self.mean_, threads=self.threads
+            )
+
+        return walk_by_folding(
+            self.user_ids_,
+            self.item_ids_,
+            self.ratings_,
+            test,
+            (self.user_factors_, self.user_bias_),
+            self.solve_users,
+            predict,
+        )
 
     # -- explanation ---------------------------------------------------------------------------
 

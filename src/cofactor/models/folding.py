@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -71,9 +71,35 @@ def known_items(positions: NDArray[np.int32], item_ids: IdMap) -> NDArray[np.boo
         warnings.warn(
             f"{int((~known).sum())} of {len(known)} ratings are of items that the model does not know; "
             f"they were left out.",
-            stacklevel=4,
+            stacklevel=5,
         )
     return known
+
+
+class Joined(NamedTuple):
+    """Users of a model and of new ratings: the ids of all, the positions among them of either, the item positions of
+    the new ratings, and which of these are of known items."""
+
+    user_ids: IdMap
+    old_at: NDArray[np.int32]
+    new_at: NDArray[np.int32]
+    items: NDArray[np.int32]
+    known: NDArray[np.bool_]
+
+
+def join_users(user_ids: IdMap, item_ids: IdMap, new: Ratings) -> Joined:
+    """Users of a model, and users of ``new``. Warns of unknown items; ``UnknownItem`` where there are no others."""
+    items = item_ids.positions(new.item_ids.array, "item")[new.by_user.indices]
+    kept = known_items(items, item_ids)
+    if len(user_ids) and user_ids.kind != new.user_ids.kind:
+        raise BadParameter(
+            f"The users of this model are {user_ids.kind}s, those of the ratings {new.user_ids.kind}s. "
+            f"Read the ratings with ids of the same kind."
+        )
+    all_ids, _ = IdMap.encode(_concatenated(user_ids.array, new.user_ids.array))
+    return Joined(
+        all_ids, all_ids.positions(user_ids.array), all_ids.positions(new.user_ids.array), items, kept
+    )
 
 
 def merge_users(
@@ -84,15 +110,7 @@ def merge_users(
     Returns the ids of all, the positions among them of the model's users and of the new ones, and the
     rows of the latter: the ratings they had, if any, and on top of these the new ones.
     """
-    items = item_ids.positions(new.item_ids.array, "item")[new.by_user.indices]
-    kept = known_items(items, item_ids)
-    if len(user_ids) and user_ids.kind != new.user_ids.kind:
-        raise BadParameter(
-            f"The users of this model are {user_ids.kind}s, those of the ratings {new.user_ids.kind}s. "
-            f"Read the ratings with ids of the same kind."
-        )
-    all_ids, _ = IdMap.encode(_concatenated(user_ids.array, new.user_ids.array))
-    old_at, new_at = all_ids.positions(user_ids.array), all_ids.positions(new.user_ids.array)
+    all_ids, old_at, new_at, items, kept = join_users(user_ids, item_ids, new)
     concerned = np.isin(old_at, new_at)
     old = have.take(np.flatnonzero(concerned))
     merged = Ratings.from_positions(  # of two ratings of one item the later row is kept

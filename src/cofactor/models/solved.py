@@ -86,11 +86,18 @@ class SolvedModel(SureModel):
             self._sureness()
         return super().fold_in(ratings)
 
-    def only_items(self, rows: Compressed | None = None) -> Self:
+    def only_items(
+        self, rows: Compressed | None = None, times: NDArray[np.int64] | None = None, now: int | None = None
+    ) -> Self:
         """See ``FactorModel.only_items``."""
         if self.is_fitted and len(self.ratings_.indices):
             self._sureness()
-        return super().only_items(rows)
+        return super().only_items(rows, times, now)
+
+    def _order_items(self, places: NDArray[Any]) -> None:
+        super()._order_items(places)
+        if hasattr(self, "_sure"):
+            self._sure = {**self._sure, "item_counts": self._sure["item_counts"][places]}
 
     def _forget(self) -> None:
         super()._forget()

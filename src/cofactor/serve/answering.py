@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -68,18 +69,41 @@ def source_of(
     return "model" if written is not None and written < snapshot.trained_at else "fold_in"
 
 
+def user_of(
+    snapshot: Snapshot, ratings: Mapping[str, float], times: Mapping[str, int] | None = None
+) -> FactorModel:
+    """The model, with somebody of these ratings as its user "0", as they are at this moment.
+
+    ``times``: when each was given, in microseconds since 1970; None: now. Only a user who drifts depends on it.
+    """
+    model, row = snapshot.model, snapshot.row(ratings)
+    assert model is not None
+    now = int(time.time())
+    if times is None:
+        given = np.full(len(row.indices), now)
+    else:
+        given = np.array(
+            [times[snapshot.ids[place]] // 1_000_000 for place in row.indices.tolist()], np.int64
+        )
+    return model.only_items(row, np.minimum(given, now), now)
+
+
 def recommend(
-    snapshot: Snapshot, ratings: Mapping[str, float], wish: Wish, written: int | None = None
+    snapshot: Snapshot,
+    ratings: Mapping[str, float],
+    wish: Wish,
+    written: int | None = None,
+    times: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """The answer for somebody with these ratings; ``items`` is empty only where nothing is left to list.
 
-    ``written``: when the last of the ratings was stored; None where they are not stored.
+    ``written``: when the last of the ratings was stored; None where they are not stored. ``times`` as in ``user_of``.
     """
     row, taste = snapshot.row(ratings), None
     if snapshot.model is not None and len(row.indices):
         try:
-            factors, bias = snapshot.model.solve_users(row)
-            taste = factors[0], float(bias[0])
+            user = user_of(snapshot, ratings, times)
+            taste = user.user_factors_[0], float(user.user_bias_[0])
         except SingularSystem:
             taste = None  # without regularization a few ratings determine nothing
     listed: list[tuple[int, float | None]] = []
@@ -95,7 +119,6 @@ def recommend(
         for it, (low, high) in zip(items, ends):
             it |= {"low": low, "high": high}
     if wish.explain and snapshot.model is not None and source != "popular":
-        user = snapshot.model.only_items(row)
         for (place, _), it in zip(listed, items):
             it["explanation"] = explanation(snapshot, user, place)
     answer: dict[str, Any] = {
@@ -247,13 +270,16 @@ def _intervals(
 
 
 def predict(
-    snapshot: Snapshot, ratings: Mapping[str, float], items: Collection[str], interval: float | None = None
+    snapshot: Snapshot,
+    ratings: Mapping[str, float],
+    items: Collection[str],
+    times: Mapping[str, int] | None = None,
+    interval: float | None = None,
 ) -> list[dict[str, Any]]:
     """Predicted ratings; of an item that the model does not know, from the mean and the user alone."""
-    model = snapshot.model
-    assert model is not None
+    model = user_of(snapshot, ratings, times)
+    factors, bias = model.user_factors_, model.user_bias_
     row = snapshot.row(ratings)
-    factors, bias = model.solve_users(row)
     found = []
     for raw in items:
         place = snapshot.at.get(raw, snapshot.n_known)

@@ -70,6 +70,6 @@ def open_model(path: Path) -> FactorModel:
     if not isinstance(model, FactorModel) or not model.predicts_by_sum:
         raise BadModel(
             f"{type(model).__name__} cannot be served: it answers by sums of factors and biases. "
-            f"Train ALS or SGD, as `cofactor train` does."
+            f"Train ALS, SGD, BayesianMF or TasteDrift, as `cofactor train` does."
         )
     return model

@@ -209,11 +209,7 @@ def judge(
 
 def _folded(active: FactorModel, train: Ratings) -> FactorModel:
     """The active model, which knows the users of ``train`` by their ratings there; ids are text, as in the store."""
-    model = active.only_items()
-    texts = pa.array([str(raw) for raw in active.item_ids_.array.to_pylist()], pa.large_string())
-    model.item_ids_, order = IdMap.encode(texts)
-    back = np.argsort(order)
-    model.item_factors_, model.item_bias_ = model.item_factors_[back], model.item_bias_[back]
+    model = active.with_text_items()
     known = model.item_ids_.positions(train.item_ids.array) >= 0
     rows = known[train.by_user.indices]
     return model.fold_in(train.select(rows)) if rows.any() else model

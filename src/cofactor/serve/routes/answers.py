@@ -52,7 +52,7 @@ async def recommend(
         with service.database.read() as connection:
             state = ratings.of_user(connection, user)
         snapshot = service.registry.current(state.generation)
-        return answering.recommend(snapshot, state.ratings, wish, state.written) | {"user": user}
+        return answering.recommend(snapshot, state.ratings, wish, state.written, state.times) | {"user": user}
 
     return _answer(await service.quickly(work, slow=slow))
 
@@ -114,12 +114,13 @@ def predict(request: Request, wanted: PredictIn) -> schemas.Predictions:
             state = ratings.of_user(connection, wanted.user)
         snapshot, own = service.registry.current(state.generation), state.ratings
         written: int | None = state.written
+        times: dict[str, int] | None = state.times
     else:
-        snapshot, written = service.registry.current(), None
+        snapshot, written, times = service.registry.current(), None, None
         own = _own(snapshot, wanted.ratings or [])
     if snapshot.model is None or snapshot.version is None:
         raise Refused(503, "There is no model yet. Train one: POST /v1/jobs/train.", Retry_After="60")
-    found = answering.predict(snapshot, own, wanted.items, wanted.interval)
+    found = answering.predict(snapshot, own, wanted.items, times, wanted.interval)
     return schemas.Predictions(
         model_version=snapshot.version,
         recommendation_id=answering.recommendation_id(snapshot),

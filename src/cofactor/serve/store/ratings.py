@@ -60,7 +60,7 @@ _ONE = select(ratings.c.rating, ratings.c.time).where(
 )
 # The generation and the user's ratings in one question, so that they are of one moment.
 _STATE = (
-    select(state.c.value, ratings.c.item_id, ratings.c.rating, ratings.c.written)
+    select(state.c.value, ratings.c.item_id, ratings.c.rating, ratings.c.time, ratings.c.written)
     .select_from(
         state.outerjoin(ratings, and_(ratings.c.user_id == bindparam("user"), ratings.c.rating.is_not(None)))
     )
@@ -76,10 +76,11 @@ def get(connection: Connection, user: str, item: str) -> Stored | None:
 
 @dataclass(frozen=True, slots=True)
 class UserState:
-    """The generation of the store, a user's ratings by item, and when the last of them was written."""
+    """The generation of the store, a user's ratings and their times by item, and when the last was written."""
 
     generation: int
     ratings: dict[str, float]
+    times: dict[str, int]
     written: int
 
 
@@ -87,9 +88,9 @@ def of_user(connection: Connection, user: str) -> UserState:
     """All that an answer about a user needs of the store."""
     rows = connection.execute(_STATE, {"user": user}).all()
     if rows[0][1] is None:
-        return UserState(rows[0][0], {}, 0)
-    _, names, values, written = zip(*rows)
-    return UserState(rows[0][0], dict(zip(names, values)), max(written))
+        return UserState(rows[0][0], {}, {}, 0)
+    _, names, values, times, written = zip(*rows)
+    return UserState(rows[0][0], dict(zip(names, values)), dict(zip(names, times)), max(written))
 
 
 def page(connection: Connection, user: str, limit: int, after: str | None) -> list[Stored]:

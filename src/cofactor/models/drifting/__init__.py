@@ -1,0 +1,1 @@
+"""The parts of ``TasteDrift``: its items, its equations, the ratings in time, and the learning of its parameters."""
