@@ -185,14 +185,14 @@ def test_intervals_are_those_of_the_model(kind: str) -> None:
     model = sure.fit(ratings)
     here = snapshot_of(model)
     own = own_ratings(model, 3)
-    found = predict(here, own, ["i001", "i002", "never"], 0.8)
+    found = predict(here, own, ["i001", "i002", "never"], interval=0.8)
     folded = model.only_items(model.ratings_.take(np.array([3])))
     _, low, high = folded.predict(["0"] * 3, ["i001", "i002", "never"], interval=0.8, clip=True)
     np.testing.assert_allclose([it["low"] for it in found], low, atol=1e-4)
     np.testing.assert_allclose([it["high"] for it in found], high, atol=1e-4)
     answer = recommend(here, own, Wish(5, interval=0.8))
     for it in answer["items"]:
-        one = predict(here, own, [it["item"]], 0.8)[0]
+        one = predict(here, own, [it["item"]], interval=0.8)[0]
         assert (it["low"], it["high"]) == pytest.approx((one["low"], one["high"]), abs=1e-4)
         assert it["low"] < it["high"]
     popular = recommend(here, {}, Wish(3, interval=0.8))["items"]

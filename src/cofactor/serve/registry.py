@@ -67,7 +67,7 @@ class Registry:
 def open_model(path: Path) -> FactorModel:
     """A model that can serve. Raises ``BadModel`` where it is of a kind that cannot."""
     model = storage.load(path)
-    if not isinstance(model, FactorModel) or not model.predicts_by_sum:
+    if not isinstance(model, FactorModel) or not (model.predicts_ratings and model.predicts_by_sum):
         raise BadModel(
             f"{type(model).__name__} cannot be served: it answers by sums of factors and biases. "
             f"Train ALS, SGD, BayesianMF or TasteDrift, as `cofactor train` does."
