@@ -12,7 +12,7 @@ import cofactor as cf
 
 NAMES = """
 ALS BadData BadDataset BadModel BadParameter BadRatings Baseline BayesianMF Catalog CofactorError Comparison
-CosineNeighbours Evaluation Explanation LeakWarning LineBaseline Model NotFitted NotSupported
+ContentMap CosineNeighbours Evaluation Explanation Features LeakWarning LineBaseline Model NotFitted NotSupported
 Popular Ratings Recommendations SGD SingularSystem Tuning UnknownItem UnknownUser __version__
 check_ratings compare evaluate folds load load_demo load_demo_catalog mae read_catalog read_ratings
 rmse save split tune verify

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
         UnknownUser,
     )
     from cofactor.evaluation import Evaluation, evaluate
+    from cofactor.features import Features
     from cofactor.metrics import mae, rmse
     from cofactor.models.als import ALS
     from cofactor.models.base import Model
     from cofactor.models.baseline import Baseline
     from cofactor.models.bayes import BayesianMF
+    from cofactor.models.content import ContentMap
     from cofactor.models.descent import SGD
     from cofactor.models.line import LineBaseline
     from cofactor.models.neighbours import CosineNeighbours
@@ -57,9 +59,11 @@ _HOME = {
     "Catalog": "catalog",
     "CofactorError": "errors",
     "Comparison": "comparing",
+    "ContentMap": "models.content",
     "CosineNeighbours": "models.neighbours",
     "Evaluation": "evaluation",
     "Explanation": "models.results",
+    "Features": "features",
     "LeakWarning": "errors",
     "LineBaseline": "models.line",
     "Model": "models.base",
@@ -103,9 +107,11 @@ __all__ = [
     "Catalog",
     "CofactorError",
     "Comparison",
+    "ContentMap",
     "CosineNeighbours",
     "Evaluation",
     "Explanation",
+    "Features",
     "LeakWarning",
     "LineBaseline",
     "Model",

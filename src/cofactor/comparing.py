@@ -117,7 +117,7 @@ class Comparison:
 
 
 def usual_models(ratings: Ratings) -> dict[str, Model]:
-    """One of each kind, with settings that do well on most ratings.
+    """One of each kind, with settings that do well on most ratings; not ``ContentMap``, which without content is ALS.
 
     λ of factors goes with the size of the ratings, as u and v go with its square root.
     """
@@ -128,7 +128,7 @@ def usual_models(ratings: Ratings) -> dict[str, Model]:
         "BayesianMF": {"rank": min(32, most)},
         "SGD": {"rank": min(32, most), "reg": float(f"{0.25 * spread:.2g}")},
     }
-    return {name: make(**given.get(name, {})) for name, make in MODELS.items()}
+    return {name: make(**given.get(name, {})) for name, make in MODELS.items() if name != "ContentMap"}
 
 
 def compare(

@@ -4,6 +4,7 @@ from cofactor.models.als import ALS
 from cofactor.models.base import Model
 from cofactor.models.baseline import Baseline
 from cofactor.models.bayes import BayesianMF
+from cofactor.models.content import ContentMap
 from cofactor.models.descent import SGD
 from cofactor.models.line import LineBaseline
 from cofactor.models.neighbours import CosineNeighbours
@@ -12,7 +13,7 @@ from cofactor.models.results import Explanation, Neighbour, Part, Recommendation
 
 MODELS: dict[str, type[Model]] = {
     model.__name__: model
-    for model in (ALS, Baseline, BayesianMF, CosineNeighbours, LineBaseline, Popular, SGD)
+    for model in (ALS, Baseline, BayesianMF, ContentMap, CosineNeighbours, LineBaseline, Popular, SGD)
 }
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "SGD",
     "Baseline",
     "BayesianMF",
+    "ContentMap",
     "CosineNeighbours",
     "Explanation",
     "LineBaseline",

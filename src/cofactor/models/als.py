@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from cofactor import kernels
-from cofactor.errors import BadParameter, NotSupported, SingularSystem, shorten
+from cofactor.errors import BadParameter, SingularSystem, shorten
 from cofactor.ids import IdMap
 from cofactor.models.base import Callback, check_choice, check_number, check_rank, check_ratings, check_whole
 from cofactor.models.factors import FactorModel
-from cofactor.models.intervals import SureModel, row_systems
+from cofactor.models.intervals import SolvedModel
 from cofactor.progress import Progress
 from cofactor.ratings import Compressed, Ratings
 
@@ -187,7 +187,7 @@ class _Momentum:
 
 
 @dataclass(eq=False)
-class ALS(SureModel, AlternatingModel):
+class ALS(SolvedModel, AlternatingModel):
     """Matrix factorization with biases by alternating least squares:  r̂ = μ + b_i + c_j + u_i·v_j.
 
     Args:
@@ -232,29 +232,6 @@ class ALS(SureModel, AlternatingModel):
     @property
     def _bias_first(self) -> bool:
         return self.biases == "sequential"
-
-    def _std_at(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.float32]:
-        """See ``SureModel``: the noise of the residuals, and each side's row system given the other side.
-
-        σ² is Σ residual² over the ratings that were not spent on factors and biases. It takes a system for each row of
-        the model once, and for each user and item of the pairs again.
-        """
-        if not len(self.ratings_.indices):
-            raise NotSupported(
-                "This model holds items alone, and no ratings to tell the noise by. Fold users in first, with fold_in."
-            )
-        of_users, of_items = row_systems(self, self._biased)
-        if not hasattr(self, "_noise"):
-            at, places = self.ratings_.row_numbers(), self.ratings_.indices
-            residual = self.ratings_.values.astype(np.float64) - self._predict_at(at.astype(np.int32), places)
-            left = len(residual) - of_users.spent() - of_items.spent()
-            self._noise = float((residual**2).sum()) / max(left, 1.0)
-        spread = 1 + of_users.variances(users, items) + of_items.variances(items, users)
-        return np.sqrt(self._noise * spread).astype(np.float32)
-
-    def _forget(self) -> None:
-        super()._forget()
-        self.__dict__.pop("_noise", None)
 
     def fit(
         self, ratings: Ratings, *, callback: Callback | None = None, progress: bool | None = None

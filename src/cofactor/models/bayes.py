@@ -31,6 +31,7 @@ from cofactor.ids import Id, IdMap, id_array
 from cofactor.models.base import Callback, check_rank, check_ratings, check_whole
 from cofactor.models.explaining import explain_row
 from cofactor.models.factor_state import check_array
+from cofactor.models.factors import Towards
 from cofactor.models.intervals import SureModel
 from cofactor.models.results import Explanation, Part
 from cofactor.progress import Progress
@@ -338,7 +339,9 @@ class BayesianMF(_Sampled):
 
     # -- folding in, explaining ------------------------------------------------------------------
 
-    def solve_users(self, rows: Compressed) -> tuple[NDArray[Any], NDArray[Any]]:
+    def solve_users(
+        self, rows: Compressed, prior: Towards | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Draws of users with these ratings, one for each of the items' draws, side by side, and their mean bias.
 
         The noise is the same for every user, so a user's draws do not depend on who else is asked for.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cofactor import kernels
-from cofactor.errors import BadParameter
+from cofactor.errors import BadParameter, NotSupported
 from cofactor.ids import Ids
 from cofactor.models.factors import FactorModel
 from cofactor.ratings import Compressed
@@ -76,8 +76,35 @@ class SureModel(FactorModel):
         return mean, low, high
 
 
+class SolvedModel(SureModel):
+    """A factor model whose rows are ridge regressions, each of which knows how sure it is."""
+
+    def _std_at(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.float32]:
+        """See ``SureModel``: the noise of the residuals, and each side's row system given the other side.
+
+        σ² is Σ residual² over the ratings that were not spent on factors and biases. It takes a system for each row of
+        the model once, and for each user and item of the pairs again.
+        """
+        if not len(self.ratings_.indices):
+            raise NotSupported(
+                "This model holds items alone, and no ratings to tell the noise by. Fold users in first, with fold_in."
+            )
+        of_users, of_items = row_systems(self, self._biased)
+        if not hasattr(self, "_noise"):
+            at, places = self.ratings_.row_numbers(), self.ratings_.indices
+            residual = self.ratings_.values.astype(np.float64) - self._predict_at(at.astype(np.int32), places)
+            left = len(residual) - of_users.spent() - of_items.spent()
+            self._noise = float((residual**2).sum()) / max(left, 1.0)
+        spread = 1 + of_users.variances(users, items) + of_items.variances(items, users)
+        return np.sqrt(self._noise * spread).astype(np.float32)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self.__dict__.pop("_noise", None)
+
+
 class RowSystems:
-    """The ridge regressions of one side, as the last half-sweep of ``ALS`` left them.
+    """The ridge regressions of one side, as the last half-sweep left them.
 
     A = Σ z zᵀ + λ I  with z = [v, 1] (v alone where there are no biases). With noise of variance σ², σ² A⁻¹ is the
     covariance of the row's factors and bias given the other side, and  K + 1 − λ tr A⁻¹  how many of its ratings were
@@ -128,7 +155,8 @@ def row_systems(model: FactorModel, biased: bool) -> tuple[RowSystems, RowSystem
     """The systems of users and of items of a fitted model."""
     rows = model.ratings_
     columns = Compressed(*kernels.transpose(rows.indptr, rows.indices, rows.values, len(model.item_ids_)))
+    of_users, of_items = model.side_regs(rows.counts, columns.counts)
     return (
-        RowSystems(rows, model.item_factors_, biased, model.row_reg(rows.counts)),
-        RowSystems(columns, model.user_factors_, biased, model.row_reg(columns.counts)),
+        RowSystems(rows, model.item_factors_, biased, of_users),
+        RowSystems(columns, model.user_factors_, biased, of_items),
     )
