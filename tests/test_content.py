@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import cofactor as cf
 from cofactor.features import Features
 from cofactor.ids import IdMap
+from cofactor.models.collective import CollectiveALS
 from cofactor.models.factors import solve_around
 from cofactor.models.ridge import Ridge
 from cofactor.ratings import Ratings
@@ -320,6 +321,69 @@ def test_more_columns_than_items_and_a_single_item(ratings) -> None:
     assert_allclose(
         *model.items_.prior[model.item_ids_.positions(["new", ratings.item_ids.id(0)])], rtol=1e-6
     )
+
+
+# -- features in the objective -----------------------------------------------------------------------
+
+
+def collective(ratings: Ratings, features: Features, **given) -> CollectiveALS:
+    settings = {
+        "rank": 3,
+        "reg": 1.0,
+        "reg_exponent": 0.5,
+        "sweeps": 12,
+        "seed": 0,
+        "dtype": "float64",
+        "threads": 2,
+    }
+    return CollectiveALS(features=features, **{"weight": 1.0, **settings, **given}).fit(ratings)
+
+
+@pytest.mark.parametrize("weight", [0.1, 1.0, 30.0])
+def test_the_objective_with_features_never_rises_and_is_what_it_says(data, weight: float) -> None:
+    train, _, items = data
+    some = items.select(range(20, 200))  # not all items have features
+    model = collective(train, some, weight=weight)
+    J = model.objective_
+    assert (np.diff(J) <= 1e-9 * J[0]).all()
+    assert J[-1] < 0.9 * J[0]
+    x = items.values[20:160].astype(float)
+    x -= x.mean(axis=0)
+    x *= np.sqrt(weight / (x**2).mean())
+    theta = np.column_stack([model.item_factors_, model.item_bias_])
+    residual = train.values - model.predict(train.users, train.items)
+    told = x - theta[20:] @ model.feature_factors_.T
+    total = (residual**2).sum() + (told**2).sum()
+    regs = [model.row_reg(n) for n in (train.by_user.counts, train.by_item.counts, np.full(5, 140))]
+    squares = (
+        (model.user_factors_**2).sum(axis=1) + model.user_bias_**2,
+        (theta**2).sum(axis=1),
+        (model.feature_factors_**2).sum(axis=1),
+    )
+    total += sum((reg * square).sum() for reg, square in zip(regs, squares))
+    assert total <= J[-1] * (1 + 1e-5)  # the users were solved once more
+    assert total == pytest.approx(J[-1], rel=0.01)
+
+
+def test_each_feature_and_item_is_a_minimizer(data) -> None:
+    """With features that weigh nothing it is ALS; an item without features is solved as there."""
+    train, _, items = data
+    model = collective(train, items, weight=1e-9, sweeps=40)
+    als = cf.ALS(rank=3, sweeps=40, dtype="float64", solver="cholesky").fit(train)
+    assert model.objective_[-1] == pytest.approx(als.objective_[-1], rel=2e-3)
+
+
+def test_collective_is_told_by_what_content_says_of_new_items(data) -> None:
+    train, test, items = data
+    model = cf.ContentMap(rank=3, collective=1.0).fit(train, items=items)
+    assert error(model, test) < 0.55 * error(cf.ALS(rank=3, reg=1).fit(train), test)
+    seen = []
+    cf.ContentMap(rank=3, collective=1.0).fit(
+        train, items=items, callback=lambda m, k, j: seen.append((k, j)) or k == 3
+    )
+    assert [k for k, _ in seen] == [1, 2, 3]
+    with pytest.raises(cf.BadParameter, match="collective is above 0"):
+        cf.ContentMap(rank=3, collective=1.0).fit(train)
 
 
 # -- what is refused -----------------------------------------------------------------------------------

@@ -272,8 +272,9 @@ class ContentMap(_Mapped):
         if self.collective > 0 and items is not None:
             from cofactor.models.collective import CollectiveALS
 
-            model = CollectiveALS(**given, weight=self.collective, features=items)
-            return model.fit(ratings, callback=told, progress=progress)
+            return CollectiveALS(**given, weight=self.collective, features=items).fit(
+                ratings, callback=told, progress=progress
+            )
         return ALS(**given).fit(ratings, callback=told, progress=progress)
 
     def _take_over(self, model: FactorModel) -> None:

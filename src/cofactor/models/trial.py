@@ -18,6 +18,7 @@ from cofactor.ratings import Compressed
 SHARE = 0.1  # of the items with features and ratings that are held out
 FEWEST = 10  # items held out, else nothing is tried
 _COUNTS = (1, 2, 5, 10)  # ratings that have come in
+_ORDERS = 4  # in which they come
 _MOST = 50  # ratings of an item that are looked at
 _CHOICES = np.append(0.0, np.geomspace(0.1, 1000, 25))
 
@@ -47,12 +48,12 @@ def least_reg(
     ``rows`` were held out; content says ``said`` (rows, rank + 1) of them. ``reg`` gives the λ of rows with so many
     ratings, where it is larger.
     """
-    numbers = rows.row_numbers()
-    order = np.lexsort((np.random.default_rng([seed, 3]).random(len(numbers)), numbers))
+    numbers, random = rows.row_numbers(), np.random.default_rng([seed, 3])
     place = np.empty(len(numbers), np.int64)
-    place[order] = np.arange(len(numbers)) - rows.indptr[numbers]
     errors = np.zeros(len(_CHOICES))
-    for count in _COUNTS:
+    for count in _COUNTS * _ORDERS:
+        order = np.lexsort((random.random(len(numbers)), numbers))  # ratings of a row in an order of chance
+        place[order] = np.arange(len(numbers)) - rows.indptr[numbers]
         given, later = place < count, (place >= count) & (place < _MOST)
         if not later.any():
             continue
