@@ -14,8 +14,8 @@ NAMES = """
 ALS BadData BadDataset BadModel BadParameter BadRatings Baseline BayesianMF Catalog CofactorError Comparison
 ContentMap CosineNeighbours Evaluation Explanation Features LeakWarning LineBaseline Model NotFitted NotSupported
 Popular Ratings Recommendations SGD SingularSystem Tuning UnknownItem UnknownUser __version__
-check_ratings compare evaluate folds load load_demo load_demo_catalog mae read_catalog read_ratings
-rmse save split tune verify
+check_ratings compare evaluate folds load load_demo load_demo_catalog mae read_catalog read_images
+read_ratings read_sounds rmse save split tune verify
 """.split()  # noqa: SIM905
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from cofactor.evaluation import Evaluation, evaluate
     from cofactor.features import Features
+    from cofactor.media import read_images, read_sounds
     from cofactor.metrics import mae, rmse
     from cofactor.models.als import ALS
     from cofactor.models.base import Model
@@ -86,7 +87,9 @@ _HOME = {
     "load_demo_catalog": "datasets",
     "mae": "metrics",
     "read_catalog": "catalog",
+    "read_images": "media",
     "read_ratings": "reading",
+    "read_sounds": "media",
     "rmse": "metrics",
     "save": "storage",
     "split": "splits",
@@ -134,7 +137,9 @@ __all__ = [
     "load_demo_catalog",
     "mae",
     "read_catalog",
+    "read_images",
     "read_ratings",
+    "read_sounds",
     "rmse",
     "save",
     "split",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from math import prod
 from typing import Any, Self
 
@@ -27,7 +27,7 @@ from cofactor.models.factor_state import check_array
 from cofactor.models.side import Side
 from cofactor.progress import Progress
 
-_RATE, _DECAY = 2e-3, 1e-3  # of Adam
+_RATE, _DECAY = 5e-3, 1e-3  # of Adam
 _BATCH = 64
 _HELD_OUT = 0.1  # of the items
 _FEWEST = 50  # items from which some are held out; of fewer, all are learnt from for a quarter of the epochs
@@ -72,21 +72,15 @@ def build(kind: str, shape: tuple[int, ...], outputs: int, width: int, seed: int
             ]
         )
     flat = kind == "conv1d"
-    convolution, pool = (eqx.nn.Conv1d, eqx.nn.MaxPool1d) if flat else (eqx.nn.Conv2d, eqx.nn.MaxPool2d)
-    size, step = shape[:-1], _POOL[kind]
-    layers, channels, stage = (
-        [eqx.nn.Lambda(partial(jax.numpy.moveaxis, source=-1, destination=0))],
-        shape[-1],
-        0,
-    )
+    convolution = eqx.nn.Conv1d if flat else eqx.nn.Conv2d
+    size, step, kernel = shape[:-1], _POOL[kind], _KERNEL[kind]
+    layers: list[Any] = [eqx.nn.Lambda(partial(jax.numpy.moveaxis, source=-1, destination=0))]
+    channels, stage = shape[-1], 0
     while stage == 0 or (stage < 4 and min(size) >= 2 * step):
         wider = width * min(2**stage, 4)
-        layers += [
-            convolution(channels, wider, _KERNEL[kind], padding=_KERNEL[kind] // 2, key=next(keys)),
-            relu,
-        ]
+        layers += [convolution(channels, wider, kernel, padding=kernel // 2, key=next(keys)), relu]
         if min(size) >= step:
-            layers.append(pool(step, step))
+            layers.append(eqx.nn.Lambda(partial(_largest, step=step)))
             size = tuple(side // step for side in size)
         channels, stage = wider, stage + 1
     if flat:  # where in a sound something is does not matter
@@ -97,6 +91,16 @@ def build(kind: str, shape: tuple[int, ...], outputs: int, width: int, seed: int
         layers.append(eqx.nn.AdaptiveAvgPool2d(size))
     layers += [eqx.nn.Lambda(jax.numpy.ravel), eqx.nn.Linear(channels * prod(size), outputs, key=next(keys))]
     return eqx.nn.Sequential(layers)
+
+
+def _largest(x: Any, step: int) -> Any:
+    """Of ``step`` neighbours along each axis but the first; what is left over at the end is dropped."""
+    import jax
+
+    for axis in range(1, x.ndim):
+        kept = jax.lax.slice_in_dim(x, 0, x.shape[axis] // step * step, axis=axis)
+        x = kept.reshape(*x.shape[:axis], -1, step, *x.shape[axis + 1 :]).max(axis=axis + 1)
+    return x
 
 
 def weights_of(network: Any) -> list[NDArray[np.float32]]:
@@ -192,14 +196,18 @@ def _is_shape(given: Any) -> bool:
     )
 
 
-def _through(network: Any, values: NDArray[Any]) -> NDArray[np.float32]:
-    """Answers (rows, outputs), some rows at a time."""
+@cache  # compiled once for each shape
+def _together() -> Any:
     import equinox as eqx
     import jax
 
-    together = eqx.filter_jit(lambda net, x: jax.vmap(net)(x))
+    return eqx.filter_jit(lambda network, x: jax.vmap(network)(x))
+
+
+def _through(network: Any, values: NDArray[Any]) -> NDArray[np.float32]:
+    """Answers (rows, outputs), some rows at a time."""
     rows = np.asarray(values, np.float32)
-    parts = [np.asarray(together(network, rows[k : k + _AT_ONCE])) for k in range(0, len(rows), _AT_ONCE)]
+    parts = [np.asarray(_together()(network, rows[k : k + _AT_ONCE])) for k in range(0, len(rows), _AT_ONCE)]
     return np.concatenate(parts)
 
 
@@ -280,12 +288,14 @@ def train(
     rates = optax.cosine_decay_schedule(_RATE, epochs * (len(rest) // batch))
     optimizer = optax.adamw(rates, weight_decay=_DECAY)
     state = optimizer.init(eqx.filter(network, eqx.is_inexact_array))
-    epoch_of = _epoch(optimizer, _changes(values.ndim - 1) if augment else None)
+    step = _step(optimizer, _changes(values.ndim - 1) if augment else None)
     best, best_error, since = network, np.inf, 0
     with Progress(epochs, "Learning content", progress) as bar:
         for epoch in range(epochs):
-            some = random.permutation(rest)[: len(rest) // batch * batch].reshape(-1, batch)
-            network, state, loss = epoch_of(network, state, x[some], y[some], w[some], seed * 100_003 + epoch)
+            for k, some in enumerate(
+                random.permutation(rest)[: len(rest) // batch * batch].reshape(-1, batch)
+            ):
+                network, state, loss = step(network, state, x[some], y[some], w[some], (seed, epoch, k))
             if not len(held):
                 best = network
                 bar.advance(f"error {float(loss):.4f}")
@@ -303,8 +313,8 @@ def train(
     )
 
 
-def _epoch(optimizer: Any, change: Callable[[Any, Any], Any] | None) -> Callable[..., Any]:
-    """One pass over batches (steps, batch, …), compiled."""
+def _step(optimizer: Any, change: Callable[[Any, Any], Any] | None) -> Callable[..., Any]:
+    """One batch, compiled. A loop over batches is not: XLA is slow at convolutions inside loops."""
     import equinox as eqx
     import jax
 
@@ -312,26 +322,20 @@ def _epoch(optimizer: Any, change: Callable[[Any, Any], Any] | None) -> Callable
         return jax.numpy.mean(w * ((jax.vmap(network)(x) - y) ** 2).sum(axis=1))
 
     @eqx.filter_jit  # type: ignore[untyped-decorator]
-    def run(network: Any, state: Any, xs: Any, ys: Any, ws: Any, seed: int) -> Any:
-        arrays, rest = eqx.partition(network, eqx.is_inexact_array)
+    def run(network: Any, state: Any, x: Any, y: Any, w: Any, draw: Any) -> Any:
+        if change is not None:
+            key = jax.random.key(0)
+            for number in draw:
+                key = jax.random.fold_in(key, number)
+            x = jax.vmap(change)(x, jax.random.split(key, len(x)))
+        loss, slope = eqx.filter_value_and_grad(loss_of)(network, x, y, w)
+        updates, state = optimizer.update(slope, state, eqx.filter(network, eqx.is_inexact_array))
+        return eqx.apply_updates(network, updates), state, loss
 
-        def step(carried: Any, batch: Any) -> Any:
-            arrays, state = carried
-            x, y, w, key = batch
-            if change is not None:
-                x = jax.vmap(change)(x, jax.random.split(key, len(x)))
-            loss, slope = eqx.filter_value_and_grad(loss_of)(eqx.combine(arrays, rest), x, y, w)
-            updates, state = optimizer.update(slope, state, arrays)
-            return (eqx.apply_updates(arrays, updates), state), loss
+    def traced(network: Any, state: Any, x: Any, y: Any, w: Any, draw: tuple[int, ...]) -> Any:
+        return run(network, state, x, y, w, np.array(draw, np.uint32))  # numbers would be compiled in
 
-        keys = jax.random.split(jax.random.key(seed), len(xs))
-        (arrays, state), losses = jax.lax.scan(step, (arrays, state), (xs, ys, ws, keys))
-        return eqx.combine(arrays, rest), state, losses.mean()
-
-    def with_key(network: Any, state: Any, xs: Any, ys: Any, ws: Any, seed: int) -> Any:
-        return run(network, state, xs, ys, ws, jax.numpy.asarray(seed))
-
-    return with_key
+    return traced
 
 
 def _changes(axes: int) -> Callable[[Any, Any], Any] | None:
