@@ -27,7 +27,7 @@ from cofactor.models.factor_state import check_array
 from cofactor.models.side import Side
 from cofactor.progress import Progress
 
-_RATE, _DECAY = 5e-3, 1e-3  # of Adam
+_RATE, _DECAY = 2e-3, 1e-3  # of Adam
 _BATCH = 64
 _HELD_OUT = 0.1  # of the items
 _FEWEST = 50  # items from which some are held out; of fewer, all are learnt from for a quarter of the epochs
