@@ -229,7 +229,7 @@ def digits(quick: bool) -> list[Figure]:
     settings: dict[str, Any] = {
         "rank": 12,
         "augment": False,
-        "epochs": 20 if quick else 200,
+        "epochs": 8 if quick else 200,
         "threads": THREADS,
     }
     models = {
@@ -289,9 +289,9 @@ def tones(n: int, random: np.random.Generator, samples: int = 512) -> tuple[NDAr
 
 def echoes(quick: bool) -> list[Figure]:
     random = np.random.default_rng(0)
-    x, y = tones(600 if quick else 1500, random)
+    x, y = tones(300 if quick else 1500, random)
     liked = np.eye(2, dtype=bool)[random.integers(0, 2, 400)]
-    settings: dict[str, Any] = {"rank": 4, "width": 8, "epochs": 5 if quick else 60, "threads": THREADS}
+    settings: dict[str, Any] = {"rank": 4, "width": 8, "epochs": 3 if quick else 60, "threads": THREADS}
     models = {
         "linear on raw samples": lambda: cf.ContentMap(**settings),
         "conv1d": lambda: cf.ContentMap(encoder="conv1d", **settings),
