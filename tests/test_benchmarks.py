@@ -28,6 +28,12 @@ def data(tmp_path_factory):
     fold = pa.array([k % 5 + 1 for k in range(len(ratings))])
     pq.write_table(table.append_column("fold", fold), folder / "ml-100k.parquet")
     pq.write_table(table, folder / "ml-1m.parquet")
+    names = ratings.item_ids.array
+    kinds = [["Drama", "War"][k % 3 : k % 3 + 1] for k in range(len(names))]
+    films = pa.table(
+        {"item": names, "title": [f"Film ({1960 + k})" for k in range(len(names))], "genres": kinds}
+    )
+    pq.write_table(films, folder / "ml-100k-items.parquet")
     return folder
 
 
@@ -50,6 +56,7 @@ def run(script, *arguments, **environment):
         "serve.py",
         "calibration.py",
         "drift.py",
+        "cold_start.py",
     ],
 )
 def test_the_json_object(script, data):

@@ -37,7 +37,7 @@ def test_a_users_own_system_is_the_hat_matrix(biases) -> None:
     ratings = make_ratings()
     model = cf.ALS(rank=3, reg=0.7, biases=biases).fit(ratings)
     rows, reg = ratings.by_user, model.row_reg(ratings.by_user.counts)
-    systems = RowSystems(rows, model.item_factors_, biases is not None, model.row_reg)
+    systems = RowSystems(rows, model.item_factors_, biases is not None, reg, 1.0)
     for i in range(len(rows)):
         places, _ = rows.row(i)
         z = vectors(model.item_factors_, places, biases is not None)

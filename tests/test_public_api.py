@@ -12,11 +12,10 @@ import cofactor as cf
 
 NAMES = """
 ALS BadData BadDataset BadModel BadParameter BadRatings Baseline BayesianMF Catalog CofactorError Comparison
-CosineNeighbours Evaluation Explanation LeakWarning LineBaseline Model NotFitted NotSupported
-OrdinalMF Popular Ratings Recommendations SGD SingularSystem TasteDrift Tuning UnknownItem
-UnknownUser __version__
-check_ratings compare evaluate folds load load_demo load_demo_catalog mae read_catalog read_ratings
-rmse save split tune verify
+ContentMap CosineNeighbours Evaluation Explanation Features LeakWarning LineBaseline Model NotFitted
+NotSupported OrdinalMF Popular Ratings Recommendations SGD SingularSystem TasteDrift Tuning
+UnknownItem UnknownUser check_ratings compare evaluate folds load load_demo load_demo_catalog mae
+read_catalog read_images read_ratings read_sounds rmse save split tune verify __version__
 """.split()  # noqa: SIM905
 
 

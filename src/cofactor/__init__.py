@@ -25,11 +25,14 @@ if TYPE_CHECKING:
         UnknownUser,
     )
     from cofactor.evaluation import Evaluation, evaluate
+    from cofactor.features import Features
+    from cofactor.media import read_images, read_sounds
     from cofactor.metrics import mae, rmse
     from cofactor.models.als import ALS
     from cofactor.models.base import Model
     from cofactor.models.baseline import Baseline
     from cofactor.models.bayes import BayesianMF
+    from cofactor.models.content import ContentMap
     from cofactor.models.descent import SGD
     from cofactor.models.drift import TasteDrift
     from cofactor.models.line import LineBaseline
@@ -59,9 +62,11 @@ _HOME = {
     "Catalog": "catalog",
     "CofactorError": "errors",
     "Comparison": "comparing",
+    "ContentMap": "models.content",
     "CosineNeighbours": "models.neighbours",
     "Evaluation": "evaluation",
     "Explanation": "models.results",
+    "Features": "features",
     "LeakWarning": "errors",
     "LineBaseline": "models.line",
     "Model": "models.base",
@@ -86,7 +91,9 @@ _HOME = {
     "load_demo_catalog": "datasets",
     "mae": "metrics",
     "read_catalog": "catalog",
+    "read_images": "media",
     "read_ratings": "reading",
+    "read_sounds": "media",
     "rmse": "metrics",
     "save": "storage",
     "split": "splits",
@@ -107,9 +114,11 @@ __all__ = [
     "Catalog",
     "CofactorError",
     "Comparison",
+    "ContentMap",
     "CosineNeighbours",
     "Evaluation",
     "Explanation",
+    "Features",
     "LeakWarning",
     "LineBaseline",
     "Model",
@@ -134,7 +143,9 @@ __all__ = [
     "load_demo_catalog",
     "mae",
     "read_catalog",
+    "read_images",
     "read_ratings",
+    "read_sounds",
     "rmse",
     "save",
     "split",

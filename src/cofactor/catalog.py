@@ -7,11 +7,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from cofactor.columns import encode_ids, find_columns, id_expression
 from cofactor.errors import BadParameter, BadRatings, first_sentence, shorten
-from cofactor.features import KINDS, Features, Kind, labels_of
+from cofactor.features import KINDS, Features, Kind, encode, labels_of
 from cofactor.ids import Id, IdMap
 from cofactor.models.base import check_choice
 from cofactor.sniffing import is_item
@@ -50,7 +51,7 @@ class Catalog:
         at = self.item_ids.position(item)
         return self.genres_of[at] if at >= 0 else ()
 
-    def features(self, *columns: str, **kinds: Kind) -> Features:
+    def features(self, *columns: str, like: Features | None = None, **kinds: Kind) -> Features:
         """The facts as numbers that ``ContentMap`` learns from; without any argument, all but the ids.
 
         ``columns`` are taken for what they look like, those in ``kinds`` for what is said there:
@@ -59,10 +60,13 @@ class Catalog:
 
         A "number" may bend the line at a few knots, a "category" is one of some values, "labels" are a list or text
         with "|" between, "text" is hashed by words and pairs of words. What is missing is told from what is 0, except
-        in text; see ``features.Column``. Raises ``BadParameter`` for an unknown column or kind, ``BadData`` for what is
-        not a number in a column of numbers.
+        in text; see ``features.Column``. With ``like`` the columns are those of other features, and turned into numbers
+        as they were: of items that are new since. Raises ``BadParameter`` for an unknown column or kind, ``BadData``
+        for what is not a number in a column of numbers.
         """
         facts = {name: self.facts[name].to_pylist() for name in self.facts.column_names}
+        if like is not None:
+            return self._features_like(like, facts, bool(columns or kinds))
         if not columns and not kinds:
             columns = tuple(name for name, cells in facts.items() if not self._are_ids(cells))
         asked: dict[str, Kind | None] = {**dict.fromkeys(columns), **kinds}
@@ -74,6 +78,14 @@ class Catalog:
             if kind is not None:
                 check_choice(f"the kind of {name!r}", kind, KINDS)
         return Features.of_table(self.item_ids, {name: (kind, facts[name]) for name, kind in asked.items()})
+
+    def _features_like(self, like: Features, facts: dict[str, list[Any]], more: bool) -> Features:
+        if not isinstance(like, Features) or like.columns is None or more:
+            raise BadParameter(
+                "like= takes features of a table, and names the columns itself. Give nothing else."
+            )
+        rows = [dict(zip(facts, cells)) for cells in zip(*facts.values())]
+        return encode(like.columns, rows, self.item_ids.ids(np.arange(len(self))))
 
     def _are_ids(self, cells: list[Any]) -> bool:
         return list(map(str, cells)) == list(map(str, self.item_ids.array.to_pylist()))

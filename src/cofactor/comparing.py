@@ -139,6 +139,8 @@ class Comparison:
 def usual_models(ratings: Ratings) -> dict[str, Model]:
     """One of each kind that goes with the ratings, with settings that do well on most.
 
+    ``ContentMap`` is not among them: without content it is ``ALS``.
+
     λ of factors goes with the size of the ratings, as u and v go with its square root.
     """
     spread = float(ratings.values.std(dtype=np.float64)) or 1.0
@@ -149,7 +151,9 @@ def usual_models(ratings: Ratings) -> dict[str, Model]:
         "OrdinalMF": {"rank": min(32, most)},
         "SGD": {"rank": min(32, most), "reg": float(f"{0.25 * spread:.2g}")},
     }
-    left_out = {*_IN_TIME} | ({"OrdinalMF"} if len(np.unique(ratings.values)) > MOST_LEVELS else set())
+    left_out = {*_IN_TIME, "ContentMap"} | (
+        {"OrdinalMF"} if len(np.unique(ratings.values)) > MOST_LEVELS else set()
+    )
     return {name: make(**given.get(name, {})) for name, make in MODELS.items() if name not in left_out}
 
 

@@ -21,6 +21,7 @@ _OPTIONAL: dict[str, tuple[str, tuple[str, ...]]] = {
     "tune": ("search by Optuna", ("optuna",)),
     "serve": ("answers over HTTP", ("fastapi", "uvicorn", "sqlalchemy", "prometheus_client")),
     "ode": ("taste that drifts with time", ("jax", "diffrax", "equinox", "optax")),
+    "content": ("factors from images and sounds", ("jax", "equinox", "optax", "PIL")),
     "ray": ("training on a cluster", ("ray",)),
     "spark": ("training on a cluster", ("pyspark",)),
     "postgres": ("ratings kept in PostgreSQL", ("psycopg",)),

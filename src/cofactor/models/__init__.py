@@ -4,6 +4,7 @@ from cofactor.models.als import ALS
 from cofactor.models.base import Model
 from cofactor.models.baseline import Baseline
 from cofactor.models.bayes import BayesianMF
+from cofactor.models.content import ContentMap
 from cofactor.models.descent import SGD
 from cofactor.models.drift import TasteDrift
 from cofactor.models.line import LineBaseline
@@ -18,6 +19,7 @@ MODELS: dict[str, type[Model]] = {
         ALS,
         Baseline,
         BayesianMF,
+        ContentMap,
         CosineNeighbours,
         LineBaseline,
         OrdinalMF,
@@ -33,6 +35,7 @@ __all__ = [
     "SGD",
     "Baseline",
     "BayesianMF",
+    "ContentMap",
     "CosineNeighbours",
     "Explanation",
     "LineBaseline",

@@ -23,6 +23,7 @@ from cofactor.models.base import Callback, check_choice, check_rank, check_ratin
 from cofactor.models.convergence import agreement
 from cofactor.models.explaining import explain_row
 from cofactor.models.factor_state import check_array
+from cofactor.models.factors import Towards
 from cofactor.models.gibbs import Chain, Description, Doubles, Prior, Singles, rated
 from cofactor.models.intervals import SureModel
 from cofactor.models.posterior import Draws, Journal, digest, unpack_prior
@@ -292,7 +293,9 @@ class BayesianMF(_Sampled):
 
     # -- folding in, explaining ------------------------------------------------------------------
 
-    def solve_users(self, rows: Compressed) -> tuple[NDArray[Any], NDArray[Any]]:
+    def solve_users(
+        self, rows: Compressed, prior: Towards | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Draws of users with these ratings, one for each of the items' draws, side by side, and their mean bias.
 
         The noise is the same for every user, so a user's draws do not depend on who else is asked for.

@@ -39,7 +39,7 @@ from cofactor.models.drifting.moments import LATEST, seconds, times_of
 from cofactor.models.drifting.parameters import dynamics_of, first_parameters, packed, unpacked
 from cofactor.models.drifting.sequences import Rules, Sequences, States, first_and_last, follow
 from cofactor.models.factor_state import check_array
-from cofactor.models.factors import FactorModel
+from cofactor.models.factors import FactorModel, Towards
 from cofactor.models.folding import join_users
 from cofactor.models.results import Explanation, Part, Recommendations
 from cofactor.ratings import Compressed, Ratings
@@ -389,7 +389,9 @@ class TasteDrift(FactorModel):
 
     # -- more users ----------------------------------------------------------------------------
 
-    def solve_users(self, rows: Compressed) -> tuple[NDArray[Any], NDArray[Any]]:
+    def solve_users(
+        self, rows: Compressed, prior: Towards | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
         """See ``FactorModel.solve_users``: users who have given these ratings at the present moment."""
         now = np.full(len(rows.indices), self.present_)
         return _tastes(self._states_of(rows, now, np.full(len(rows), self.present_)).m)

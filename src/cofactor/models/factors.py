@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,13 @@ from cofactor.models.results import Explanation, Part, Recommendations
 from cofactor.models.scoring import ScoringModel
 from cofactor.models.walking import Tastes, walk_by_folding
 from cofactor.ratings import Compressed, Ratings
+
+
+class Towards(NamedTuple):
+    """What rows are drawn towards: factors and bias ``mean`` (rows, rank + 1), with λ of ``least`` (rows,) or more."""
+
+    mean: NDArray[Any]
+    least: NDArray[np.float64]
 
 
 class FactorModel(ScoringModel):
@@ -149,12 +156,13 @@ class FactorModel(ScoringModel):
 
     # -- folding in ----------------------------------------------------------------------------
 
-    def solve_users(self, rows: Compressed) -> tuple[NDArray[Any], NDArray[Any]]:
+    def solve_users(
+        self, rows: Compressed, prior: Towards | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Factors (rows, rank) and bias (rows,) of users with these ratings, exactly, items as they are.
 
         Raises ``SingularSystem`` where reg is 0 and the ratings do not determine them.
         """
-        dtype = self.item_factors_.dtype
         unknowns = self.item_factors_.shape[1] + self._biased
         short = np.flatnonzero((self.reg == 0) & (rows.counts > 0) & (rows.counts < unknowns))
         if len(short):
@@ -162,24 +170,18 @@ class FactorModel(ScoringModel):
                 f"New user number {short[0] + 1} has {rows.counts[short[0]]} ratings for {unknowns} unknowns, and "
                 f"reg is 0. Fit the model with reg > 0."
             )
-        factors = np.zeros((len(rows), self.item_factors_.shape[1]), dtype)
-        bias = np.zeros(len(rows), dtype)
         items, item_bias, at = self.item_factors_, self.item_bias_, rows.indices
         if 4 * len(at) < len(items):  # a few users: the kernel need not look at all items
             used, inverse = np.unique(at, return_inverse=True)
             items, item_bias, at = items[used], item_bias[used], inverse.astype(np.int32)
-        _, singular = kernels.solve_rows(
-            rows.indptr,
-            at,
-            rows.values,
+        factors, bias, singular = solve_around(
+            Compressed(rows.indptr, at, rows.values),
             items,
             item_bias,
             self.row_reg(rows.counts),
-            factors,
-            bias,
+            prior,
             mean=self.mean_,
-            biases="joint" if self._biased else None,
-            solver="cholesky",
+            biased=self._biased,
             threads=self.threads,
         )
         if singular >= 0:
@@ -188,6 +190,16 @@ class FactorModel(ScoringModel):
                 f"{self.item_factors_.shape[1]} factors without regularization. Fit the model with reg > 0."
             )
         return factors, bias
+
+    def _prior_of_users(self, ids: IdMap) -> Towards | None:
+        """What users are drawn towards; None for 0. Only ``ContentMap`` has others."""
+        return None
+
+    def side_regs(
+        self, users: NDArray[np.int64], items: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """λ of all users and of all items, which have so many ratings."""
+        return self.row_reg(users), self.row_reg(items)
 
     def only_items(
         self, rows: Compressed | None = None, times: NDArray[np.int64] | None = None, now: int | None = None
@@ -228,7 +240,7 @@ class FactorModel(ScoringModel):
         if not isinstance(ratings, Ratings):
             raise BadParameter("fold_in takes Ratings; make them with cofactor.read_ratings(table).")
         all_ids, old_at, new_at, merged = merge_users(self.user_ids_, self.item_ids_, self.ratings_, ratings)
-        factors, bias = self.solve_users(merged)
+        factors, bias = self.solve_users(merged, self._prior_of_users(ratings.user_ids))
 
         folded = copy.copy(self)
         folded.user_ids_ = all_ids
@@ -264,7 +276,8 @@ class FactorModel(ScoringModel):
         """See ``Model.explain``.
 
         The parts are of the user's factors for the items as they are now (``explaining.explain_row``). What
-        the stored factors have beyond that, where they are older, is counted to the user.
+        the stored factors have beyond that, where they are older or drawn towards others than 0, is counted to the
+        user.
         """
         self._check_fitted()
         at = int(self._user_positions(id_array([user], "user"))[0])
@@ -275,11 +288,18 @@ class FactorModel(ScoringModel):
         v = self.item_factors_[target].astype(np.float64)
         joint = self._biased and not self._bias_first
         known = self.mean_ + (own_bias if self._bias_first else 0.0)
+        prior = self._prior_of_users(self.user_ids_.subset(np.array([at])))
+        towards = np.zeros(len(v) + 1) if prior is None else prior.mean[0].astype(np.float64)
         reg = float(self.row_reg(np.array([len(rated)]))[0])
+        reg = reg if prior is None else max(reg, float(prior.least[0]))
         adds = explain_row(
             v,
             lambda part: self.item_factors_[rated[part]],
-            lambda part: values[part].astype(np.float64) - known - self.item_bias_[rated[part]],
+            lambda part: (
+                values[part].astype(np.float64)
+                - (known + towards[-1])
+                - (self.item_bias_[rated[part]] + self.item_factors_[rated[part]] @ towards[:-1])
+            ),
             len(rated),
             reg,
             joint,
@@ -324,3 +344,47 @@ class FactorModel(ScoringModel):
         self.mean_, self.scale_ = mean, scale
         self.user_ids_, self.item_ids_ = user_ids, item_ids
         return self
+
+
+def solve_around(
+    rows: Compressed,
+    fixed: NDArray[Any],
+    fixed_bias: NDArray[Any],
+    reg: NDArray[np.float64],
+    prior: Towards | None,
+    *,
+    mean: float,
+    biased: bool = True,
+    threads: int | None = None,
+) -> tuple[NDArray[Any], NDArray[Any], int]:
+    """One side, exactly, where each row is drawn towards its prior instead of 0.
+
+        min over x_i, b_i of  Σ_j (r_ij − mean − c_j − b_i − x_i·f_j)² + reg_i ‖[x_i, b_i] − prior_i‖²
+
+    The kernel solves it for the deviation from the prior: of the ratings less what the prior says of them. A row
+    without ratings becomes its prior. Returns factors, biases, and the first singular row or −1.
+    """
+    values = rows.values
+    if prior is not None:
+        own = prior.mean[rows.row_numbers()]
+        said = np.einsum("nk,nk->n", own[:, :-1], fixed[rows.indices]) + own[:, -1]
+        values, reg = (values - said).astype(np.float32), np.maximum(reg, prior.least)
+    factors, bias = np.zeros((len(rows), fixed.shape[1]), fixed.dtype), np.zeros(len(rows), fixed.dtype)
+    _, singular = kernels.solve_rows(
+        rows.indptr,
+        rows.indices,
+        values,
+        fixed,
+        fixed_bias,
+        reg,
+        factors,
+        bias,
+        mean=mean,
+        biases="joint" if biased else None,
+        solver="cholesky",
+        threads=threads,
+    )
+    if prior is not None:
+        near = prior.mean.astype(fixed.dtype)
+        factors, bias = factors + near[:, :-1], bias + near[:, -1]
+    return factors, bias, singular

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cofactor.errors import BadParameter, UnknownItem, shorten
+from cofactor.errors import BadParameter, UnknownItem, UnknownUser, shorten
 from cofactor.ids import Id, IdMap
 from cofactor.models.base import OwnRatings
 from cofactor.ratings import Compressed, Ratings
@@ -59,18 +59,22 @@ def _on_scale(item: Id, value: Any, scale: tuple[float, float]) -> float:
     return float(value)
 
 
-def known_items(positions: NDArray[np.int32], item_ids: IdMap) -> NDArray[np.bool_]:
-    """Which ratings are of known items: a warning where some are not, ``UnknownItem`` where none is."""
+def known_items(positions: NDArray[np.int32], item_ids: IdMap, users: bool = False) -> NDArray[np.bool_]:
+    """Which ratings are of known items: a warning where some are not, ``UnknownItem`` where none is.
+
+    With ``users`` they are positions of users, and the error is ``UnknownUser``.
+    """
     known = positions >= 0
     if not known.any():
-        raise UnknownItem(
-            f"None of the {len(positions)} rated items is one of the {len(item_ids):,} items of this model. "
-            f"Give item ids as they stood in the ratings."
+        raise (UnknownUser if users else UnknownItem)(
+            f"None of the {len(positions)} {'ratings is by' if users else 'rated items is'} one of the "
+            f"{len(item_ids):,} {'users' if users else 'items'} of this model. "
+            f"Give {'user' if users else 'item'} ids as they stood in the ratings."
         )
     if not known.all():
         warnings.warn(
-            f"{int((~known).sum())} of {len(known)} ratings are of items that the model does not know; "
-            f"they were left out.",
+            f"{int((~known).sum())} of {len(known)} ratings are {'by users' if users else 'of items'} that the model "
+            f"does not know; they were left out.",
             stacklevel=5,
         )
     return known
@@ -87,30 +91,26 @@ class Joined(NamedTuple):
     known: NDArray[np.bool_]
 
 
-def join_users(user_ids: IdMap, item_ids: IdMap, new: Ratings) -> Joined:
-    """Users of a model, and users of ``new``. Warns of unknown items; ``UnknownItem`` where there are no others."""
-    items = item_ids.positions(new.item_ids.array, "item")[new.by_user.indices]
-    kept = known_items(items, item_ids)
-    if len(user_ids) and user_ids.kind != new.user_ids.kind:
-        raise BadParameter(
-            f"The users of this model are {user_ids.kind}s, those of the ratings {new.user_ids.kind}s. "
-            f"Read the ratings with ids of the same kind."
-        )
-    all_ids, _ = IdMap.encode(_concatenated(user_ids.array, new.user_ids.array))
-    return Joined(
-        all_ids, all_ids.positions(user_ids.array), all_ids.positions(new.user_ids.array), items, kept
-    )
+def join_users(user_ids: IdMap, item_ids: IdMap, new: Ratings, turned: bool = False) -> Joined:
+    """Users of a model, and users of ``new``. Warns of unknown items; ``UnknownItem`` where there are no others.
+
+    ``turned`` as in ``merge_users``.
+    """
+    items = item_ids.positions(new.item_ids.array, "user" if turned else "item")[new.by_user.indices]
+    kept = known_items(items, item_ids, turned)
+    return Joined(*merge_ids(user_ids, new.user_ids, "items" if turned else "users"), items, kept)
 
 
 def merge_users(
-    user_ids: IdMap, item_ids: IdMap, have: Compressed, new: Ratings
+    user_ids: IdMap, item_ids: IdMap, have: Compressed, new: Ratings, *, turned: bool = False
 ) -> tuple[IdMap, NDArray[np.int32], NDArray[np.int32], Compressed]:
     """Users of a model, with their ratings ``have``, and users of ``new``.
 
     Returns the ids of all, the positions among them of the model's users and of the new ones, and the
-    rows of the latter: the ratings they had, if any, and on top of these the new ones.
+    rows of the latter: the ratings they had, if any, and on top of these the new ones. All of it ``turned``, users
+    stand for items and items for users.
     """
-    all_ids, old_at, new_at, items, kept = join_users(user_ids, item_ids, new)
+    all_ids, old_at, new_at, items, kept = join_users(user_ids, item_ids, new, turned)
     concerned = np.isin(old_at, new_at)
     old = have.take(np.flatnonzero(concerned))
     merged = Ratings.from_positions(  # of two ratings of one item the later row is kept
@@ -121,6 +121,16 @@ def merge_users(
         np.concatenate([old.values, new.values[kept]]),
     )
     return all_ids, old_at, new_at, merged.by_user.take(new_at)
+
+
+def merge_ids(have: IdMap, new: IdMap, what: str) -> tuple[IdMap, NDArray[np.int32], NDArray[np.int32]]:
+    """The ids of both, and the positions among them of either. Raises ``BadParameter`` for ids of two kinds."""
+    if len(have) and have.kind != new.kind:
+        raise BadParameter(
+            f"The {what} of this model are {have.kind}s, those given {new.kind}s. Give ids of the same kind."
+        )
+    both, _ = IdMap.encode(_concatenated(have.array, new.array) if len(have) else new.array)
+    return both, both.positions(have.array), both.positions(new.array)
 
 
 def replace_rows(

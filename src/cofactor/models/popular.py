@@ -12,7 +12,7 @@ from cofactor import kernels
 from cofactor.errors import NotSupported
 from cofactor.ids import Id, Ids, id_array
 from cofactor.models.base import Callback, check_ratings
-from cofactor.models.factors import FactorModel
+from cofactor.models.factors import FactorModel, Towards
 from cofactor.models.results import Explanation, Recommendations
 from cofactor.ratings import Compressed, Ratings
 
@@ -81,6 +81,8 @@ class Popular(FactorModel):
         score = float(self.item_bias_[self._item_position(item)])
         return Explanation(score, 0.0, 0.0, score, ())
 
-    def solve_users(self, rows: Compressed) -> tuple[NDArray[Any], NDArray[Any]]:
+    def solve_users(
+        self, rows: Compressed, prior: Towards | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Nothing: users are all alike."""
         return np.zeros((len(rows), 0)), np.zeros(len(rows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -30,11 +30,29 @@ class SolvedModel(SureModel):
         spectrum, counts = self._spectrum()
         own = self.ratings_ if rows is None else rows
         factors = self.user_factors_ if rows is None else self.solve_users(rows)[0]
-        of_users = RowSystems(own, self.item_factors_, self._biased, self.row_reg)
+        of_rows, of_items = (
+            self.side_regs(own.counts, counts) if rows is None else self._new_regs(own, counts)
+        )
+        of_users = RowSystems(own, self.item_factors_, self._biased, of_rows, self._empty_reg)
         z = vectors(factors, users, self._biased)
-        n = np.where(items >= 0, counts[np.maximum(items, 0)], 0)
-        variances = of_users.variances(users, items) + spectrum.variances(z, n, self.row_reg(n))
+        n, reg = (
+            np.where(items >= 0, known[np.maximum(items, 0)], unknown)
+            for known, unknown in ((counts, 0), (of_items, self._empty_reg))
+        )
+        variances = of_users.variances(users, items) + spectrum.variances(z, n, reg)
         return np.asarray(self.noise_variance() * variances, np.float64)
+
+    def _new_regs(
+        self, rows: Compressed, counts: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """λ of somebody new each, and of the items."""
+        nobody = np.zeros(len(self.user_ids_), np.int64)
+        return self.row_reg(rows.counts), self.side_regs(nobody, counts)[1]
+
+    @property
+    def _empty_reg(self) -> float:
+        """λ of a row that is not known."""
+        return float(self.row_reg(np.zeros(1, np.int64))[0])
 
     def noise_variance(self) -> float:
         """See ``SureModel``: σ² is Σ residual² over the ratings that were not spent on factors and biases."""
@@ -44,9 +62,14 @@ class SolvedModel(SureModel):
         self, user: int, random: np.random.Generator, rows: Compressed | None = None
     ) -> NDArray[np.float32]:
         """See ``SureModel.draw_scores``: the user from N([û, b̂], σ² A⁻¹), the items as they are."""
-        own = (self.ratings_ if rows is None else rows).take(np.array([user]))
-        factors, bias = self.solve_users(own)
-        systems = RowSystems(own, self.item_factors_, self._biased, self.row_reg)
+        one = np.array([user])
+        if rows is None:
+            own, factors, bias = self.ratings_.take(one), self.user_factors_[one], self.user_bias_[one]
+            reg = self.side_regs(self.ratings_.counts, np.zeros(len(self.item_ids_), np.int64))[0][one]
+        else:
+            own = rows.take(one)
+            (factors, bias), reg = self.solve_users(own), self.row_reg(own.counts)
+        systems = RowSystems(own, self.item_factors_, self._biased, reg, self._empty_reg)
         values, ways = np.linalg.eigh(systems.inverse(0))
         spread = np.sqrt(self.noise_variance() * np.maximum(values, 0))
         step = ways @ (spread * random.standard_normal(len(values)))
@@ -68,8 +91,8 @@ class SolvedModel(SureModel):
             counts = np.bincount(places, minlength=len(self.item_ids_))
             moment = mean_square(self.user_factors_, rows.counts, self._biased)
             of_items = mean_square(self.item_factors_, counts, self._biased)
-            spent = Spectrum(of_items).spent(rows.counts, self.row_reg(rows.counts))
-            spent += Spectrum(moment).spent(counts, self.row_reg(counts))
+            of_row, of_item = self.side_regs(rows.counts, counts)
+            spent = Spectrum(of_items).spent(rows.counts, of_row) + Spectrum(moment).spent(counts, of_item)
             noise = float((residual**2).sum()) / max(len(residual) - spent, 1.0)
             self._sure = {"noise": np.array([noise]), "moment": moment, "item_counts": counts}
         return self._sure
@@ -190,15 +213,16 @@ class RowSystems:
         rows: Compressed,
         fixed: NDArray[Any],
         biased: bool,
-        row_reg: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+        reg: NDArray[np.float64],
+        empty_reg: float,
     ) -> None:
-        """``row_reg`` is that of the model: λ of rows with so many ratings."""
-        self.rows, self.fixed, self.biased, self.row_reg = rows, fixed, biased, row_reg
+        """``reg`` (rows,) is λ of each row, ``empty_reg`` that of a row which is not known."""
+        self.rows, self.fixed, self.biased, self.reg, self.empty_reg = rows, fixed, biased, reg, empty_reg
 
     def inverse(self, row: int) -> NDArray[np.float64]:
         """A⁻¹; of an unknown row, −1, that of a row without ratings."""
         z = vectors(self.fixed, self.rows.row(row)[0] if row >= 0 else np.empty(0, np.int32), self.biased)
-        lam = float(self.row_reg(np.array([len(z)]))[0])
+        lam = float(self.reg[row]) if row >= 0 else self.empty_reg
         system = z.T @ z + lam * np.eye(z.shape[1])
         return np.asarray(
             np.linalg.inv(system) if lam > 0 else np.linalg.pinv(system, hermitian=True), np.float64

@@ -231,6 +231,7 @@ def _described(snapshot: Snapshot, place: int, score: float | None) -> dict[str,
         "categories": list(snapshot.categories[place]),
         "score": score,
         "ratings": int(snapshot.counts[place]),
+        "new": snapshot.is_new(place),
     }
 
 

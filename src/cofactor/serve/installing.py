@@ -26,6 +26,7 @@ from cofactor.serve.store.schema import models as models_table
 from cofactor.storage.folders import MANIFEST
 
 KEPT = 20  # models beside the active one, and the one before it
+_KNOWN = ("title", "genres")  # kept in columns of their own
 _AT_ONCE = 50_000  # ratings in one statement
 
 
@@ -142,13 +143,24 @@ def _put(database: Database, some: list[Stored]) -> int:
 
 
 def store_catalog(database: Database, catalog: Catalog) -> None:
-    """Store titles and categories of items."""
+    """Store titles and categories of items, and what else is known of them."""
     ids = [str(raw) for raw in catalog.item_ids.array.to_pylist()]
+    facts = [_features(row, raw) for row, raw in zip(catalog.facts.to_pylist(), ids)]
+    rows = zip(ids, catalog.titles, catalog.genres_of, facts)
     with database.write() as connection:
-        items.put(
-            connection,
-            [Item(raw, title, kinds) for raw, title, kinds in zip(ids, catalog.titles, catalog.genres_of)],
-        )
+        items.put(connection, [Item(raw, title, kinds, True, more) for raw, title, kinds, more in rows])
+
+
+def _features(row: dict[str, Any], raw: str) -> dict[str, Any]:
+    """Numbers and texts of a row of a catalogue, but for the id, title and genres."""
+    return {
+        name: value
+        for name, value in row.items()
+        if isinstance(value, (int, float, str))
+        and value == value
+        and str(value) != raw
+        and name not in _KNOWN
+    }
 
 
 def _plain(params: dict[str, Any]) -> dict[str, Any]:

@@ -55,7 +55,9 @@ class Registry:
             active = models.active(connection)
             version = None if active is None else active.version
             if old is not None and old.version == version:
-                return old.with_items(generation, items.changed_since(connection, old.generation))
+                changed = items.changed_since(connection, old.generation)
+                if not old.knows_less(changed):
+                    return old.with_items(generation, changed)
             known = items.changed_since(connection, -1)
             counts = ratings.counts(connection)
         if active is None:

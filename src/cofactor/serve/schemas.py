@@ -108,6 +108,16 @@ class ItemIn(Strict):
         default_factory=list, max_length=50, examples=[["Adventure", "Sci-Fi"]]
     )
     available: bool = Field(True, description="Items that are not available are never listed.")
+    features: dict[
+        Annotated[Text, Field(min_length=1, max_length=100)],
+        Number | Annotated[Text, Field(max_length=10_000)] | list[Annotated[Text, Field(max_length=100)]],
+    ] = Field(
+        default_factory=dict,
+        max_length=200,
+        description="What else is known, by name; a model that was fitted with such columns reads it, and title and "
+        "categories.",
+        examples=[{"year": 1977}],
+    )
 
 
 Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
@@ -223,6 +233,7 @@ class ItemOut(BaseModel):
     categories: list[str]
     available: bool
     ratings: int
+    new: bool = Field(False, description="Nobody has rated it, but the model knows it by its content.")
 
 
 class Items(BaseModel):
@@ -262,6 +273,7 @@ class Listed(BaseModel):
     ratings: int
     low: float | None = Field(None, description="Where the interval that was asked for begins, on the scale.")
     high: float | None = Field(None, description="Where it ends.")
+    new: bool = Field(False, description="Nobody has rated it, but the model knows it by its content.")
     explanation: Reason | None = None
 
 

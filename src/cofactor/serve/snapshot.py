@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cofactor.models.factors import FactorModel
 from cofactor.ratings import Compressed
+from cofactor.serve.content import columns_of, tells, with_new_items
 from cofactor.serve.store.items import Item
 
 Positions = NDArray[np.int32]
@@ -39,6 +40,7 @@ class Snapshot:
     counts: (items,) how many ratings it has.
     bias: (items of the model,) the model's, and −∞ where an item is not available.
     by_category: ascending positions by category.
+    learnt: raw ids of the items that the model was fitted with; it may know others by their content.
     """
 
     generation: int
@@ -53,6 +55,7 @@ class Snapshot:
     counts: NDArray[np.int64]
     bias: NDArray[Any]
     by_category: dict[str, Positions]
+    learnt: frozenset[str] = frozenset()
 
     @classmethod
     def make(
@@ -65,6 +68,9 @@ class Snapshot:
         counts: Mapping[str, int],
     ) -> Snapshot:
         """Of a model, what is known of the items, and their numbers of ratings."""
+        items = list(items)
+        learnt = frozenset() if model is None else frozenset(map(str, model.item_ids_.array.to_pylist()))
+        model = None if model is None else with_new_items(model, items)
         ids: list[str] = [] if model is None else [str(raw) for raw in model.item_ids_.array.to_pylist()]
         if model is not None:
             model = model.only_items().set_params(threads=1)  # requests are answered side by side
@@ -82,6 +88,7 @@ class Snapshot:
             counts=np.zeros(len(ids), np.int64),
             bias=bias,
             by_category={},
+            learnt=learnt,
         )
         return empty.with_items(generation, items).with_counts(counts)
 
@@ -162,7 +169,20 @@ class Snapshot:
             counts=np.concatenate([self.counts, np.zeros(len(new), np.int64)]),
         )
 
+    def knows_less(self, changed: Iterable[Item]) -> bool:
+        """Whether the model would know items better, or others, by what has changed: then a new one must be made."""
+        columns = columns_of(self.model)
+        return columns is not None and any(
+            it.item not in self.learnt
+            and (tells(it, columns) or self.at.get(it.item, len(self)) < self.n_known)
+            for it in changed
+        )
+
     # -- what is asked of it -----------------------------------------------------------------------
+
+    def is_new(self, place: int) -> bool:
+        """Whether nobody has rated an item, and the model knows it by its content."""
+        return place < self.n_known and not self.counts[place] and columns_of(self.model) is not None
 
     def title(self, place: int) -> str:
         """The title of an item; its id where it has none."""

@@ -24,14 +24,18 @@ import cofactor as cf
 from cofactor.ids import IdMap
 from cofactor.metrics import rmse
 from cofactor.models import MODELS
+from cofactor.models.base import Callback
+from cofactor.models.content import ContentMap
 from cofactor.models.factors import FactorModel
 from cofactor.ratings import Ratings
 from cofactor.serve import logs
+from cofactor.serve.content import columns_of, features_of
 from cofactor.serve.installing import register
 from cofactor.serve.registry import open_model
 from cofactor.serve.settings import Settings
-from cofactor.serve.store import jobs, models
+from cofactor.serve.store import items, jobs, models
 from cofactor.serve.store.database import Database, StoreUnavailable
+from cofactor.serve.store.items import Item
 from cofactor.serve.store.ratings import now
 from cofactor.serve.store.schema import ratings as ratings_table
 from cofactor.trials import calibrate
@@ -225,6 +229,18 @@ def candidate_of(active: FactorModel | None, params: dict[str, Any], n_items: in
     return model.set_params(threads=None)
 
 
+def fit(
+    model: FactorModel, active: FactorModel | None, known: list[Item], ratings: Ratings, *, callback: Callback
+) -> None:
+    """Fit it, with the content of the items that are known where the active model reads content."""
+    columns = columns_of(active)
+    found = None if columns is None else features_of(columns, known)
+    if isinstance(model, ContentMap) and found is not None and len(found.select(ratings.item_ids.array)):
+        model.fit(ratings, items=found, callback=callback, progress=False)
+    else:
+        model.fit(ratings, callback=callback, progress=False)
+
+
 def train(database: Database, settings: Settings, job: int, teller: Teller) -> tuple[str, int | None]:
     """Do it; returns what to say of it, and the version of the new model if there is one. Raises ``Cancelled``."""
     teller.stage("reading", 0.0)
@@ -233,6 +249,7 @@ def train(database: Database, settings: Settings, job: int, teller: Teller) -> t
     )  # before the ratings are read: what comes in between is learnt or not, and counts as new
     with database.read() as connection:
         row = models.active(connection)
+        known = items.changed_since(connection, -1)
     active = None if row is None else open_model(settings.models / row.folder)
     table = read_all(database, None if active is None else active.scale_)
     if len(table.ratings) < FEWEST:
@@ -243,13 +260,13 @@ def train(database: Database, settings: Settings, job: int, teller: Teller) -> t
     learn, test = hold_out(table)
     candidate = candidate_of(active, params, learn.ratings.n_items)
     sweeps = int(candidate.get_params().get("sweeps", 1))
-    candidate.fit(learn.ratings, callback=teller.sweeps("measuring", 0.1, 0.5, sweeps), progress=False)
+    fit(candidate, active, known, learn.ratings, callback=teller.sweeps("measuring", 0.1, 0.5, sweeps))
     teller.stage("comparing", 0.5)
     found = quality(candidate, learn.ratings, test.ratings)
     verdict = judge(candidate, active, 0 if row is None else row.trained_at, learn, test)
     found |= {"compared_with": verdict.compared_with, "reason": verdict.reason}
     final = candidate_of(active, params, table.ratings.n_items)
-    final.fit(table.ratings, callback=teller.sweeps("fitting", 0.5, 0.95, sweeps), progress=False)
+    fit(final, active, known, table.ratings, callback=teller.sweeps("fitting", 0.5, 0.95, sweeps))
     teller.stage("saving", 0.95)
     version = register(
         database,

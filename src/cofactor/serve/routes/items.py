@@ -21,11 +21,14 @@ router = APIRouter(tags=["items"])
 
 @router.put("/items/{item}", dependencies=[needs("write")], responses=can_fail(507))
 def put_item(request: Request, item: PathId, given: ItemIn) -> schemas.ItemOut:
-    """Say what an item is, in place of what was said before. It holds from the next answer."""
+    """Say what an item is, in place of what was said before. It holds from the next answer.
+
+    Where the model reads content, an item that it has not learnt from can be recommended at once.
+    """
     service = service_of(request)
     categories = tuple(dict.fromkeys(given.categories))
     with service.database.write() as connection:
-        items.put(connection, [Item(item, given.title, categories, given.available)])
+        items.put(connection, [Item(item, given.title, categories, given.available, given.features)])
     snapshot = service.registry.current()
     return _item(snapshot, place_of(snapshot, item))
 
@@ -105,4 +108,5 @@ def _item(snapshot: Snapshot, place: int) -> schemas.ItemOut:
         categories=list(snapshot.categories[place]),
         available=bool(snapshot.available[place]),
         ratings=int(snapshot.counts[place]),
+        new=snapshot.is_new(place),
     )

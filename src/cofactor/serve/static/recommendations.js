@@ -124,7 +124,7 @@ function card(one, answer) {
   const why = one.explanation ? reasons(one, opened.has(one.item), (open) => (open ? opened.add(one.item) : opened.delete(one.item))) : null;
   const like = el("button", { type: "button", class: "small", "data-key": `like ${one.item}`, "aria-label": `${likeThis()}: ${one.title}`, onclick: () => similar(one, answer, like) }, likeThis());
   return el("li", { class: "film" },
-    el("div", { class: "head" }, el("h3", {}, one.title), score(one)),
+    el("div", { class: "head" }, el("h3", {}, one.title), one.new ? el("span", { class: "new", title: "Nobody has rated it yet: it is listed for what it is." }, "new") : null, score(one)),
     spread(one),
     one.categories.length ? el("p", { class: "quiet" }, one.categories.join(", ")) : null,
     why,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, func, select, update
@@ -20,6 +20,7 @@ class Item:
     title: str | None = None
     categories: tuple[str, ...] = ()
     available: bool = True
+    features: Mapping[str, Any] = field(default_factory=dict)
 
 
 def generation(connection: Connection) -> int:
@@ -49,12 +50,18 @@ def remove(connection: Connection, item: str) -> bool:
 def _write(connection: Connection, given: Sequence[Item], removed: bool) -> None:
     changed = next_generation(connection)
     statement = upsert(connection, items)
-    names = ("title", "categories", "available", "removed", "changed")
+    names = ("title", "categories", "available", "removed", "changed", "features")
     statement = statement.on_conflict_do_update(
         index_elements=[items.c.item_id], set_={name: statement.excluded[name] for name in names}
     )
     rows = [
-        {"item_id": it.item, "title": it.title, "categories": list(it.categories), "available": it.available}
+        {
+            "item_id": it.item,
+            "title": it.title,
+            "categories": list(it.categories),
+            "available": it.available,
+            "features": dict(it.features),
+        }
         for it in sorted(given, key=lambda it: it.item)
     ]
     connection.execute(statement, [{**row, "removed": removed, "changed": changed} for row in rows])
@@ -86,4 +93,4 @@ def rated(connection: Connection, item: str) -> int:
 
 
 def _item(row: Any) -> Item:
-    return Item(row.item_id, row.title, tuple(row.categories), row.available)
+    return Item(row.item_id, row.title, tuple(row.categories), row.available, row.features or {})

@@ -23,6 +23,7 @@ from sqlalchemy import (
     insert,
     inspect,
     select,
+    text,
     update,
 )
 
@@ -62,6 +63,7 @@ items = Table(
     Column("available", Boolean, nullable=False),
     Column("removed", Boolean, nullable=False),  # the row stays, so that all processes learn of it
     Column("changed", BigInteger, nullable=False, index=True),  # the generation that it changed in
+    Column("features", JSON),  # what else is known of it, by name; NULL is nothing
     sqlite_with_rowid=False,
 )
 
@@ -144,8 +146,15 @@ def _create(connection: Connection) -> None:
     connection.execute(insert(state), [{"name": "schema", "value": 0}, {"name": "generation", "value": 1}])
 
 
+def _add_features(connection: Connection) -> None:
+    if "features" not in {column["name"] for column in inspect(connection).get_columns("items")}:
+        connection.execute(
+            text("ALTER TABLE items ADD COLUMN features JSON")
+        )  # not where _create has just made it
+
+
 # MIGRATIONS[v] leads from version v to v + 1. Append; never change one that was released.
-MIGRATIONS: list[Callable[[Connection], None]] = [_create]
+MIGRATIONS: list[Callable[[Connection], None]] = [_create, _add_features]
 
 
 class StoreTooNew(CofactorError):
