@@ -43,9 +43,9 @@ class Set:
 
 
 SETS = (
-    Set("ML-100K", "ml-100k.parquet", (1, 5), 16, (16, 1.0), 0.9326, 120),
-    Set("ML-1M, first half", "ml-1m-users1-2999.parquet", (1, 5), 16, (16, 0.7), None, 600),
-    Set("MovieTweetings", "movietweetings-100k.parquet", (0, 10), 8, (16, 2.3), None, None),
+    Set("ML-100K", "ml-100k.parquet", (1, 5), 16, (8, 1.0), 0.9326, 120),
+    Set("ML-1M, first half", "ml-1m-users1-2999.parquet", (1, 5), 16, (16, 1.0), None, 600),
+    Set("MovieTweetings", "movietweetings-100k.parquet", (0, 10), 8, (32, 1.8), None, None),
 )
 CHOICES = {
     "TasteDrift, rank": [{"rank": rank} for rank in (4, 8, 16, 24)],
