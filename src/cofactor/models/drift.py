@@ -87,8 +87,8 @@ class UserDrift:
 class TasteDrift(FactorModel):
     """Matrix factorization whose users change in continuous time. Needs times, and for ``fit`` the extra ``ode``.
 
-    The default drift is linear, with two time scales: on the public sets a network in the equation was no better
-    (benchmarks/README.md).
+    The default drift is linear, with two time scales: on the public sets a network in the equation was not better
+    by more than chance (benchmarks/README.md).
 
     Args:
         rank: K, the number of factors.
