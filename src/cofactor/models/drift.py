@@ -87,6 +87,9 @@ class UserDrift:
 class TasteDrift(FactorModel):
     """Matrix factorization whose users change in continuous time. Needs times, and for ``fit`` the extra ``ode``.
 
+    The default drift is linear, with two time scales: on the public sets a network in the equation was not better
+    by more than chance (benchmarks/README.md).
+
     Args:
         rank: K, the number of factors.
         drift: what happens between ratings. "two-scale" has a fast and a slow bias and factors that drift, each at its
