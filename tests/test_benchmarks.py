@@ -30,7 +30,9 @@ def data(tmp_path_factory):
     pq.write_table(table, folder / "ml-1m.parquet")
     names = ratings.item_ids.array
     kinds = [["Drama", "War"][k % 3 : k % 3 + 1] for k in range(len(names))]
-    films = pa.table({"item": names, "title": [f"Film ({1960 + k})" for k in range(len(names))], "genres": kinds})
+    films = pa.table(
+        {"item": names, "title": [f"Film ({1960 + k})" for k in range(len(names))], "genres": kinds}
+    )
     pq.write_table(films, folder / "ml-100k-items.parquet")
     return folder
 

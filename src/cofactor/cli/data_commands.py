@@ -165,7 +165,8 @@ def train(
     model: Annotated[
         str,
         typer.Option(
-            metavar="NAME", help="ALS, SGD, BayesianMF, ContentMap, CosineNeighbours, LineBaseline, Baseline, Popular."
+            metavar="NAME",
+            help="ALS, SGD, BayesianMF, ContentMap, CosineNeighbours, LineBaseline, Baseline, Popular.",
         ),
     ] = "ALS",
     rank: Annotated[
