@@ -42,9 +42,9 @@ from cofactor.models.base import (
 )
 from cofactor.models.factors import FactorModel, Towards, solve_around
 from cofactor.models.folding import merge_ids, merge_users, replace_rows
-from cofactor.models.side import Learner, Side, root_of_mean
+from cofactor.models.side import Learner, Side, root_of_mean, scattered, sources
 from cofactor.models.solved import SolvedModel
-from cofactor.models.trial import held_out, least_reg
+from cofactor.models.trial import tried
 from cofactor.ratings import Compressed, Ratings
 
 if TYPE_CHECKING:
@@ -61,7 +61,6 @@ _WANTED = {
     "conv1d": "sounds or other series: arrays (items, samples, channels)",
     "conv2d": "images: arrays (items, height, width, channels)",
 }
-_SOURCES = ("neither", "content", "ratings", "both")
 
 
 class _Mapped(SolvedModel):
@@ -155,14 +154,14 @@ class ContentMap(_Mapped):
         self._check_features(items, users)
         self._forget()
         try:
-            least = self._tried(ratings, items, users, progress)
-            self._fit(ratings, items, users, least, callback, progress)
+            least = tried(self, ratings, items, users, progress)
+            self.fit_around(ratings, items, users, least, callback, progress)
         except BaseException:
             self._forget()
             raise
         return self
 
-    def _fit(
+    def fit_around(
         self,
         ratings: Ratings,
         items: Features | None,
@@ -171,7 +170,7 @@ class ContentMap(_Mapped):
         callback: Callback | None,
         progress: bool | None,
     ) -> Self:
-        """``fit`` with a λ of ``least`` around what content says of "item" and "user"."""
+        """``fit`` without checks, with a λ of ``least`` or more around what content says of an "item" and a "user"."""
         self._take_over(self._base(ratings, items, callback, progress))
         learners = {}
         for what, features in (("item", items), ("user", users)):
@@ -186,53 +185,6 @@ class ContentMap(_Mapped):
             self._solve("item")
             self._solve("user")
         return self
-
-    def _tried(
-        self, ratings: Ratings, items: Features | None, users: Features | None, progress: bool | None
-    ) -> dict[str, float]:
-        """``trial.least_reg`` of items and users; 0 where there are no features, or too few rows to hold any out."""
-        found = {"item": 0.0, "user": 0.0}
-        held = {
-            "item": _held_out("item", items, ratings.item_ids, ratings.by_item, self.seed),
-            "user": _held_out("user", users, ratings.user_ids, ratings.by_user, self.seed),
-        }
-        of_items = held["item"][ratings.by_user.indices]
-        of_users = held["user"][ratings.user_positions]
-        kept = ~of_items & ~of_users
-        if kept.all() or not kept.any():
-            return found
-        rest = ratings.select(kept)
-        trial = replace(self, rank=min(self.rank, rest.n_items))._fit(
-            rest, items, users, found, None, progress
-        )
-        for what, apart in (("item", of_items & ~of_users), ("user", of_users & ~of_items)):
-            if apart.any():
-                found[what] = trial._least(what, ratings.select(apart))
-        return found
-
-    def _least(self, what: str, apart: Ratings) -> float:
-        """``trial.least_reg`` by ratings of rows held out and of rows of the other side that were not."""
-        if what == "item":
-            ids, rows, others, known = apart.item_ids, apart.by_item, apart.user_ids, self.user_ids_
-        else:
-            ids, rows, others, known = apart.user_ids, apart.by_user, apart.item_ids, self.item_ids_
-        at = known.positions(others.array)[rows.indices]
-        kept = at >= 0
-        counts = np.bincount(rows.row_numbers()[kept], minlength=len(rows))
-        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        side: Side = getattr(self, f"{what}s_")
-        said = side.prior[self._of(what, "ids").positions(ids.array)].astype(np.float64)
-        other = "user" if what == "item" else "item"
-        return least_reg(
-            Compressed(indptr, at[kept], rows.values[kept]),
-            said,
-            self._of(other, "factors"),
-            self._of(other, "bias"),
-            self.row_reg,
-            self.mean_,
-            self.seed,
-            self.threads,
-        )
 
     def _check_features(self, items: Features | None, users: Features | None) -> None:
         for what, features in (("items", items), ("users", users)):
@@ -278,17 +230,10 @@ class ContentMap(_Mapped):
         return ALS(**given).fit(ratings, callback=told, progress=progress)
 
     def _take_over(self, model: FactorModel) -> None:
-        for name in (
-            "user_factors",
-            "item_factors",
-            "user_bias",
-            "item_bias",
-            "mean",
-            "objective",
-            "ratings",
-            "scale",
-        ):
-            setattr(self, name + "_", getattr(model, name + "_"))
+        self.user_factors_, self.user_bias_ = model.user_factors_, model.user_bias_
+        self.item_factors_, self.item_bias_ = model.item_factors_, model.item_bias_
+        self.mean_, self.objective_ = model.mean_, model.objective_
+        self.ratings_, self.scale_ = model.ratings_, model.scale_
         self.user_ids_, self.item_ids_ = model.user_ids_, model.item_ids_
 
     def _of(self, what: str, name: str) -> Any:
@@ -302,7 +247,7 @@ class ContentMap(_Mapped):
         if what == "item":
             self.ratings_ = Compressed(rows.indptr, old_at[rows.indices], rows.values)
         else:
-            counts = _scattered(rows.counts, old_at, len(ids))
+            counts = scattered(rows.counts, old_at, len(ids))
             self.ratings_ = Compressed(np.concatenate([[0], np.cumsum(counts)]), rows.indices, rows.values)
         self._place(what, ids, old_at)
         return new_at
@@ -310,9 +255,9 @@ class ContentMap(_Mapped):
     def _place(self, what: str, ids: IdMap, at: NDArray[np.int32]) -> None:
         """All of a side but ratings, among ``ids``, where those at hand stand ``at``."""
         for name in ("factors", "bias"):
-            setattr(self, f"{what}_{name}_", _scattered(self._of(what, name), at, len(ids)))
+            setattr(self, f"{what}_{name}_", scattered(self._of(what, name), at, len(ids)))
         if what == "item" and hasattr(self, "_sure"):
-            self._sure = {**self._sure, "item_counts": _scattered(self._sure["item_counts"], at, len(ids))}
+            self._sure = {**self._sure, "item_counts": scattered(self._sure["item_counts"], at, len(ids))}
         side: Side | None = getattr(self, f"{what}s_")
         setattr(self, f"{what}s_", None if side is None else side.spread(at, len(ids)))
         setattr(self, f"{what}_ids_", ids)
@@ -371,12 +316,12 @@ class ContentMap(_Mapped):
         """Where the factors of each item come from: "content", "ratings", "both", or "neither" of an unknown one."""
         self._check_fitted()
         counts = np.bincount(self.ratings_.indices, minlength=len(self.item_ids_))
-        return _sources(self.item_ids_.positions(items, "item"), counts, self.items_)
+        return sources(self.item_ids_.positions(items, "item"), counts, self.items_)
 
     def user_source(self, users: Ids) -> list[str]:
         """``source`` of users."""
         self._check_fitted()
-        return _sources(self.user_ids_.positions(users, "user"), self.ratings_.counts, self.users_)
+        return sources(self.user_ids_.positions(users, "user"), self.ratings_.counts, self.users_)
 
     @property
     def filters_(self) -> NDArray[np.float32]:
@@ -509,31 +454,3 @@ class ContentMap(_Mapped):
             side = None if told is None else Side.restored(what, kind, len(ids), factors, arrays, told)
             setattr(self, f"{what}s_", side)
         return self
-
-
-def _scattered(array: NDArray[Any], at: NDArray[np.int32], rows: int) -> NDArray[Any]:
-    """Rows of ``array`` at positions ``at``; zeros elsewhere."""
-    out = np.zeros((rows, *array.shape[1:]), array.dtype)
-    out[at] = array
-    return out
-
-
-def _held_out(
-    what: str, features: Features | None, ids: IdMap, rows: Compressed, seed: int
-) -> NDArray[np.bool_]:
-    """Which rows to hold out for a trial. Raises ``BadParameter`` where none has features."""
-    if features is None:
-        return np.zeros(len(ids), bool)
-    has = features.ids.positions(ids.array) >= 0
-    if not has.any():
-        raise BadParameter(
-            f"None of the {len(features):,} {what}s with features is rated, so there is nothing to learn from. "
-            f"Give {what} ids as they stand in the ratings."
-        )
-    return held_out(has & (rows.counts > 1), seed)
-
-
-def _sources(at: NDArray[np.int32], counts: NDArray[np.int64], side: Side | None) -> list[str]:
-    rated = (at >= 0) & (counts[at] > 0)
-    told = (at >= 0) & (np.zeros(len(at), bool) if side is None else side.has[at] > 0)
-    return [_SOURCES[code] for code in (2 * rated + told).tolist()]

@@ -16,6 +16,7 @@ from cofactor.models.factor_state import check_array
 from cofactor.models.factors import Towards
 from cofactor.models.ridge import LinearMap, Ridge
 
+_SOURCES = ("neither", "content", "ratings", "both")
 _TIGHTEST = 1e4  # λ around what content says, at most
 
 
@@ -197,3 +198,17 @@ def root_of_mean(factors: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np
     z = np.column_stack([factors, np.ones(len(factors))]).astype(np.float64)
     mean = (z * (counts / counts.sum())[:, None]).T @ z
     return np.asarray(np.linalg.cholesky(mean + 1e-9 * np.trace(mean) * np.eye(len(mean))))
+
+
+def scattered(array: NDArray[Any], at: NDArray[np.int32], rows: int) -> NDArray[Any]:
+    """Rows of ``array`` at positions ``at``; zeros elsewhere."""
+    out = np.zeros((rows, *array.shape[1:]), array.dtype)
+    out[at] = array
+    return out
+
+
+def sources(at: NDArray[np.int32], counts: NDArray[np.int64], side: Side | None) -> list[str]:
+    """Where factors at positions ``at`` come from; −1 is unknown."""
+    rated = (at >= 0) & (counts[at] > 0)
+    told = (at >= 0) & (np.zeros(len(at), bool) if side is None else side.has[at] > 0)
+    return [_SOURCES[code] for code in (2 * rated + told).tolist()]
