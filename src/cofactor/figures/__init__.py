@@ -12,6 +12,7 @@ from cofactor.figures.drawing import Picture
 from cofactor.figures.drift import drift
 from cofactor.figures.fit import calibration, distribution, errors, objective, waterfall
 from cofactor.figures.items import item_map
+from cofactor.figures.lines import lines
 
 __all__ = [
     "Picture",
@@ -24,6 +25,7 @@ __all__ = [
     "drift",
     "errors",
     "item_map",
+    "lines",
     "numbers",
     "objective",
     "tuning_picture",
