@@ -1,4 +1,5 @@
-"""Draw the pictures of the docs: the top of the page that ``cofactor demo`` writes, and how its K was chosen.
+"""Draw the pictures of the docs: the top of the page that ``cofactor demo`` writes, how its K was chosen, and those of
+pages that draw their own.
 
     .venv/bin/python scripts/make_pictures.py
 
@@ -7,6 +8,8 @@ Needs Chromium.
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -49,11 +52,21 @@ def draw_choice(target: Path) -> None:
     cf.tune(cf.ALS(sweeps=20), train).plot(target)
 
 
+def draw_page(target: Path) -> None:
+    """The pictures that a page draws itself, beside it: all whose names begin with its own."""
+    page = next(page for page in target.parent.glob("*.md") if target.stem.startswith(page.stem))
+    names = {"__name__": "__main__"}
+    os.chdir(target.parent)
+    for code in re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE):
+        exec(compile(code, page, "exec"), names)
+
+
 def main() -> None:
     """Draw all."""
     for draw, target in (
         (draw_demo, DOCS / "cofactor-demo.png"),
         (draw_choice, DOCS / "explanation/choosing-k.svg"),
+        (draw_page, DOCS / "explanation/neural-ode-euler.svg"),
     ):
         draw(target)
         print(f"{target.stat().st_size:,} bytes in {target}")

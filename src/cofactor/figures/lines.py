@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
 from cofactor.figures.drawing import ACCENT, GROUPS, INK, draw
 
 if TYPE_CHECKING:
@@ -35,8 +37,10 @@ def lines(
                 style |= {"marker": "o", "markersize": 4}
             axes.plot(x, y, color=colour, label=label, **style)
         if log:
-            axes.set_xscale("log")
-            axes.set_yscale("log")
+            for axis, scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
+                scale("log")
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                axis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
         axes.legend(frameon=False)
