@@ -67,6 +67,7 @@ def main() -> None:
         (draw_demo, DOCS / "cofactor-demo.png"),
         (draw_choice, DOCS / "explanation/choosing-k.svg"),
         (draw_page, DOCS / "explanation/neural-ode-euler.svg"),
+        (draw_page, DOCS / "explanation/convolution-echo.svg"),
     ):
         draw(target)
         print(f"{target.stat().st_size:,} bytes in {target}")

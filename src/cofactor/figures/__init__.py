@@ -11,6 +11,7 @@ from cofactor.figures.choosing import (
 from cofactor.figures.drawing import Picture
 from cofactor.figures.drift import drift
 from cofactor.figures.fit import calibration, distribution, errors, objective, waterfall
+from cofactor.figures.images import images
 from cofactor.figures.items import item_map
 from cofactor.figures.lines import lines
 
@@ -24,6 +25,7 @@ __all__ = [
     "distribution",
     "drift",
     "errors",
+    "images",
     "item_map",
     "lines",
     "numbers",
