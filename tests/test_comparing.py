@@ -23,7 +23,7 @@ def found(table) -> cf.Comparison:
 
 
 def test_all_models_compete(found):
-    assert {type(entry.model).__name__ for entry in found.entries} == set(MODELS)
+    assert {type(entry.model).__name__ for entry in found.entries} == set(MODELS) - {"ContentMap"}
     errors = [entry.evaluation.rmse for entry in found.entries]
     known = [error for error in errors if error is not None]
     assert known == sorted(known)
