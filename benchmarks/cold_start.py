@@ -10,8 +10,8 @@
    fold. cmfrec takes minutes for a fit of 1M. "With hold" is ``ContentMap`` for items without ratings alone.
 2. The same items, as 1, 2, 5, 10 ratings of each come in: the rule that joins content and ratings, ratings alone
    (the same users, drawn towards 0) and content alone. Errors on the ratings after the tenth, mean over orders.
-3. Digits (scikit-learn's images, 8 × 8): 500 images rated by 600 simulated readers who like three digits each, the
-   other 1,297 new. How they are ranked, as the share of pairs of a liked and another image in the right order (AUC);
+3. Digits (scikit-learn's images, 8 × 8): 300 images rated by 600 simulated readers who like three digits each, the
+   other 1,497 new. How they are ranked, as the share of pairs of a liked and another image in the right order (AUC);
    and, as a check of the networks alone, the share of digits named rightly by networks with as many parameters.
 4. Tones that begin anywhere, at any pitch; half have an echo, and half of the listeners like that. New tones, ranked.
 
@@ -153,9 +153,9 @@ def held_out_items(
     table = np.mean(arrivals, axis=0)
     for count, (both, rated, alone) in zip(COUNTS, table):
         for who, error in (("both", both), ("ratings alone", rated), ("content alone", alone)):
-            figures.append(Figure(f"{name}, {count} ratings, {who}", error, "RMSE"))
+            figures.append(Figure(f"{name}, {count} ratings, {who}", float(error), "RMSE"))
         label = f"{name}, {count} ratings, both / better of the two"
-        figures.append(Figure(label, both / min(rated, alone), "ratio", 1.0))
+        figures.append(Figure(label, float(both / min(rated, alone)), "ratio", 1.0))
     return figures, notes
 
 
@@ -251,13 +251,13 @@ def digits(quick: bool) -> list[Figure]:
         liked = np.zeros((600, 10), bool)
         np.put_along_axis(liked, random.random((600, 10)).argsort(axis=1)[:, :3], True, axis=1)
         aucs["popularity"].append(0.5)  # nobody has rated them: all tie
-        for name, auc in ranking("digits", x, y, liked, 500, 60, models, random).items():
+        for name, auc in ranking("digits", x, y, liked, 300, 60, models, random).items():
             aucs.setdefault(name, []).append(auc)
         order = random.permutation(len(x))
-        learnt, new = order[:500], order[500:]
+        learnt, new = order[:300], order[300:]
         for kind, width in (("mlp", 10), ("conv2d", 16)):
             network = train(
-                x[learnt], np.eye(10)[y[learnt]], np.ones(500), np.eye(10),
+                x[learnt], np.eye(10)[y[learnt]], np.ones(300), np.eye(10),
                 kind=kind, width=width, epochs=settings["epochs"], augment=False, seed=seed, progress=False,
             )  # fmt: skip
             right.setdefault(kind, []).append(float((network(x[new]).argmax(axis=1) == y[new]).mean()))
