@@ -30,7 +30,7 @@ class Figure:
         """Whether the bound is kept."""
         if self.bound is None:
             return None
-        return self.value <= self.bound if self.most else self.value >= self.bound
+        return bool(self.value <= self.bound if self.most else self.value >= self.bound)  # not one of NumPy
 
 
 def parser(description: str) -> argparse.ArgumentParser:

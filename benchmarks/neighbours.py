@@ -80,7 +80,7 @@ def real_figures(folder, quick: bool, threads: int) -> list[Figure]:
                 f"MovieLens 100K, {len(folds)} folds, of {of}, RMSE", float(np.mean(errors)), "stars", bound
             )
         )
-    train, test = split_1m(folder)
+    train, test = split_1m(data_file(folder, "ml-1m.parquet"))
     for of in ("items", "users"):
         model = cf.CosineNeighbours(of=of, threads=threads)
         figures.append(Figure(f"MovieLens 1M, of {of}, fit", seconds(model.fit, train), "s"))
@@ -93,7 +93,10 @@ def real_figures(folder, quick: bool, threads: int) -> list[Figure]:
 
 def choose(folder) -> list[str]:
     """Inner RMSE of each setting, the mean over the training parts of three folds of 100K, and that of 1M."""
-    parts = [[train for train, _ in folds_100k(folder)[:3]], [split_1m(folder)[0]]]
+    parts = [
+        [train for train, _ in folds_100k(folder)[:3]],
+        [split_1m(data_file(folder, "ml-1m.parquet"))[0]],
+    ]
     told = []
     for similarity in ("cosine", "centred", "pearson"):
         for shrinkage in (100.0, 200.0, 400.0, 800.0):

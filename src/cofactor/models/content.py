@@ -83,6 +83,9 @@ class ContentMap(_Mapped):
             always mapped by a line.
         rank, reg, reg_exponent, sweeps: of ``ALS``; reg must be above 0.
         refine: how many times more both sides are solved around what content says.
+        hold: λ around what content says is at least this, for items and users that have some. None tries out, on items
+            held out whole, what is best while first ratings come in, which doubles the time. Much (300, say) makes all
+            factors such as content can tell: better for items without any rating, worse for those that have many.
         collective: weight of the features of items, as numbers to be foretold by the same factors, in the objective
             of step 1; 0 leaves them out. See ``models/collective.py``. Needs features of a table.
         width: channels of the first layer of a network; "mlp" has eight times as many hidden numbers.
@@ -103,6 +106,7 @@ class ContentMap(_Mapped):
     reg_exponent: float = 0.5
     sweeps: int = 15
     refine: int = 5
+    hold: float | None = None
     collective: float = 0.0
     width: int = 16
     epochs: int = 200
@@ -121,6 +125,10 @@ class ContentMap(_Mapped):
         check_number("reg_exponent", self.reg_exponent)
         check_whole("sweeps", self.sweeps, 1)
         check_whole("refine", self.refine, 0)
+        if self.hold is not None:
+            check_number("hold", self.hold)
+            if self.hold > 1e9:
+                raise BadParameter(f"hold is {self.hold:g}; give at most 1e9, or None to have it tried out.")
         check_number("collective", self.collective)
         check_whole("width", self.width, 1)
         check_whole("epochs", self.epochs, 1)

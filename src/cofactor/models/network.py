@@ -84,7 +84,7 @@ def build(kind: str, shape: tuple[int, ...], outputs: int, width: int, seed: int
             size = tuple(side // step for side in size)
         channels, stage = wider, stage + 1
     if flat:  # where in a sound something is does not matter
-        layers.append(eqx.nn.AdaptiveAvgPool1d(1))
+        layers.append(eqx.nn.Lambda(partial(jax.numpy.mean, axis=-1)))
         size = (1,)
     elif max(size) > 4:
         size = tuple(min(side, 4) for side in size)

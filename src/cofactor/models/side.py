@@ -17,7 +17,7 @@ from cofactor.models.factors import Towards
 from cofactor.models.ridge import LinearMap, Ridge
 
 _SOURCES = ("neither", "content", "ratings", "both")
-_TIGHTEST = 1e4  # λ around what content says, at most
+_TIGHTEST = 1e9  # λ around what content says, at most
 
 
 class Encoder(Protocol):

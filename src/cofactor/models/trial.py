@@ -84,7 +84,7 @@ def tried(
     users: Features | None,
     progress: bool | None,
 ) -> dict[str, float]:
-    """``least_reg`` of "item" and "user"; 0 where there are no features, or too few rows to hold any out.
+    """``hold``, or ``least_reg`` of "item" and "user"; 0 without features, or where too few rows could be held out.
 
     Fits a model of the same settings to what is not held out. Raises ``BadParameter`` where none of the features is of
     something rated.
@@ -95,6 +95,8 @@ def tried(
     ]
     of_users = _held_out("user", users, ratings.user_ids, ratings.by_user, model.seed)[ratings.user_positions]
     kept = ~of_items & ~of_users
+    if model.hold is not None:
+        return dict.fromkeys(found, float(model.hold))
     if kept.all() or not kept.any():
         return found
     rest = ratings.select(kept)
