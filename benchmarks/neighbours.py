@@ -16,8 +16,8 @@ import sys
 import time
 
 import numpy as np
-from accuracy import folds_100k, held_out, split_1m
-from common import Figure, data_file, parser, show
+from accuracy import folds_100k, held_out
+from common import Figure, data_file, parser, show, split_1m
 
 import cofactor as cf
 from cofactor.ids import IdMap
