@@ -44,10 +44,12 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
     codes = [code for of, code in blocks("python") if of == page]
     needs_jax = any("import jax" in code for code in codes)
     precision = pytest.importorskip("jax").config.jax_enable_x64 if needs_jax else None
-    for code in codes:
-        exec(compile(code, page, "exec"), names)
-    if needs_jax:  # as it was, for the tests that come after
-        sys.modules["jax"].config.update("jax_enable_x64", precision)
+    try:
+        for code in codes:
+            exec(compile(code, page, "exec"), names)
+    finally:
+        if needs_jax:  # as it was, for the tests that come after
+            sys.modules["jax"].config.update("jax_enable_x64", precision)
     for file in Path.cwd().glob("*.svg"):  # what the page shows is what its code draws
         assert (ROOT / page).with_name(file.name).exists()
 
