@@ -230,7 +230,10 @@ def of_the_equation() -> list[Figure]:
             ),
             *(
                 Figure(
-                    f"order of {name}, how far from {wanted}", abs(order_of(name) - wanted) + 1e-9, "", 0.2
+                    f"order of {name}, how far from {wanted}",
+                    abs(order_of(name) - wanted) + 1e-9,
+                    "of order",
+                    0.2,
                 )
                 for name, wanted in (("euler", 1), ("heun", 2))
             ),
