@@ -39,7 +39,8 @@ def main() -> None:
     run(python, "-m", "mypy")
     # The matrices of the tests are small: with a thread for each processor NumPy waits more than it computes.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    run(python, "-m", "pytest", *sys.argv[1:])
+    # Two processes share the test files; those of one file stay together, and with them what is made once for a file.
+    run(python, "-m", "pytest", *(sys.argv[1:] or ["-n", "2", "--dist", "loadfile"]))
     if not sys.argv[1:]:
         run(python, "scripts/check_kernels.py")
 
