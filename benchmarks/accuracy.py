@@ -234,8 +234,16 @@ def main() -> None:
         notes += choose(cf.LineBaseline(), "reg", (1.0, 2.0, 3.0, 5.0, 8.0), [train])
         for kind in (cf.BayesianMF, cf.OrdinalMF):
             few = kind(burn_in=40, samples=100, threads=args.threads)
-            notes += choose(few, "rank", (8, 12, 16, 24), [one for one, _ in folds])
-            notes += choose(few, "rank", (24, 32, 48, 64), [train])
+            if args.quick:
+                few.set_params(burn_in=5, samples=5)
+            for ranks, trains in (((8, 12, 16, 24), [one for one, _ in folds]), ((24, 32, 48, 64), [train])):
+                fewest = min(one.n_items for one in trains)
+                notes += choose(
+                    few,
+                    "rank",
+                    [rank for rank in ranks[: 1 if args.quick else 4] if 2 * rank <= fewest],
+                    trains,
+                )
         for name, values in SGD_CHOICES.items():
             notes += choose(descent.setting(64, train, args.threads), name, values, [train])
     for more, told in (
