@@ -513,8 +513,10 @@ def test_every_instruction_set_gives_the_same_answer(isa):
 def test_ctrl_c_stops_a_long_kernel():
     program = textwrap.dedent(
         """
+        import signal
         import numpy as np
         from cofactor import kernels
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs in the background may ignore it
         rng = np.random.default_rng(0)
         rows, n, rank = 100_000, 300, 400
         V = rng.normal(size=(1000, rank)).astype("f4")
